@@ -1,0 +1,436 @@
+"""Blocks: the one place where a position becomes a verified block, and back.
+
+Owns the ciphers, the block cache, the changed blocks that are not sealed yet, and the reading and
+writing of runs.  May assume a device, a map and a slot table.  Promises: bytes that come out
+were opened under the tag that the map fixes and stand in the stream and at the index that was
+asked for; nothing that a committed root refers to is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from .crypto import BlockCipher, RunBuffer
+from .device import Buffer, Device
+from .errors import BlockCorruptError, CorruptError, FullError, RollbackError
+from .layout import (
+    BLOCK_HEAD,
+    BLOCK_IDENTITY,
+    BLOCK_SIZE,
+    DATA_SIZE,
+    IDENTITY_OFFSET,
+    MAX_RUN,
+    NO_ENTRY,
+    NO_POSITION,
+    NODE_IDENTITY,
+    NODE_MAGIC,
+    PLAIN_SIZE,
+)
+from .map import Entry, Map, entry_slot
+from .root import slot_offset
+from .slots import Extent, SlotTable
+
+CACHE_BLOCKS: Final = 6144  # 24 MiB
+_DIRTY_LIMIT: Final = 2048  # changed blocks held in memory: 8 MiB
+_SMALL: Final = 4  # runs up to this many blocks go through the cache
+_DIGEST: Final = slice(28, 48)
+_IDENTITY: Final = slice(IDENTITY_OFFSET, IDENTITY_OFFSET + BLOCK_IDENTITY.size)
+_IDENTITY_END: Final = IDENTITY_OFFSET + BLOCK_IDENTITY.size
+_HEAD: Final = BLOCK_HEAD.size
+
+
+@dataclass(slots=True)
+class IoCounts:
+    """Exact work counters: blocks sealed and opened, bytes written, calls of sync."""
+
+    sealed: int = 0
+    opened: int = 0
+    nodes_sealed: int = 0
+    nodes_opened: int = 0
+    written: int = 0
+    syncs: int = 0
+
+
+class BlockStore:
+    """Sealed blocks by position.
+
+    Args:
+        device: where they stand.
+        data_cipher, node_cipher: for blocks of streams and for map nodes.
+        slots: what may be written; None for a reader.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        data_cipher: BlockCipher,
+        node_cipher: BlockCipher,
+        slots: SlotTable | None,
+    ) -> None:
+        self._device = device
+        self._cipher = data_cipher
+        self._node_cipher = node_cipher
+        self._slots = slots
+        self.map = Map(self, 0, NO_ENTRY, {}, slots.release if slots else None)
+        self.dirty: dict[int, bytearray] = {}
+        self._cache: OrderedDict[Entry, Buffer] = OrderedDict()
+        self.counts = IoCounts()
+        self.commit_number = 0
+        self.relieve: Callable[[int], bool] = _no_relief
+        self.explain: Callable[[int, Entry], None] = _no_explanation
+
+    @cached_property
+    def _run(self) -> RunBuffer:
+        return RunBuffer(MAX_RUN, _HEAD)
+
+    # --- reading
+
+    def load(self, position: int) -> Buffer:
+        """The plaintext (4056 bytes) of the block at `position`, not to be changed.
+
+        Raises: BlockCorruptError, RollbackError, SnapshotExpiredError.
+        """
+        plain: Buffer | None = self.dirty.get(position)
+        if plain is None:
+            entry = self.map.get(position)
+            cache = self._cache
+            plain = cache.get(entry)
+            if plain is None:
+                return self._fetch(position, entry)
+            cache.move_to_end(entry)
+        return plain
+
+    def block(self, position: int, index: int, stream: bytes) -> Buffer:
+        """Like `load`, for the block that is number `index` of `stream`."""
+        plain = self.load(position)
+        if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
+            raise self._stranger(position, index, stream)
+        return plain
+
+    def _stranger(self, position: int, index: int, stream: bytes) -> CorruptError:
+        return BlockCorruptError(
+            f"the block is not number {index} of its stream: run check", block=position,
+            stream=stream.hex(),
+        )  # fmt: skip
+
+    def _fetch(self, position: int, entry: Entry) -> bytes:
+        slot = entry_slot(entry)
+        if not slot:
+            raise BlockCorruptError("the map has no block here: run check", block=position)
+        sealed = self._device.pread(BLOCK_SIZE, slot_offset(slot))
+        plain = self._cipher.open_block(sealed, entry[4:])
+        self.counts.opened += 1
+        if plain is None:
+            raise self._damage(position, entry, sealed)
+        self._remember(entry, plain)
+        return plain
+
+    def verify(self, position: int, entry: Entry) -> bytes:
+        """Open the block at `entry` past the cache and check its digest."""
+        sealed = self._device.pread(BLOCK_SIZE, slot_offset(entry_slot(entry)))
+        plain = self._cipher.open_block(sealed, entry[4:])
+        self.counts.opened += 1
+        if plain is None:
+            raise self._damage(position, entry, sealed)
+        if not self._cipher.digest_matches(plain[_DIGEST], plain[_HEAD:]):
+            raise BlockCorruptError(
+                "the digest does not fit: the data was damaged before it was sealed",
+                block=position,
+            )
+        return plain
+
+    def _remember(self, entry: Entry, plain: Buffer) -> None:
+        cache = self._cache
+        cache[entry] = plain
+        if len(cache) > CACHE_BLOCKS:
+            cache.popitem(last=False)
+
+    def _damage(self, position: int, entry: Entry, sealed: bytes) -> CorruptError:
+        """What is wrong with a block that did not open under its tag."""
+        self.explain(position, entry)
+        if len(sealed) < BLOCK_SIZE:
+            return BlockCorruptError(
+                f"the file ends before slot {entry_slot(entry)}", block=position
+            )
+        if self._cipher.open_block(sealed) is not None:
+            return RollbackError(
+                "a genuine block of another place or an older version stands here: "
+                "restore the file from a copy",
+                block=position,
+            )
+        return BlockCorruptError("the block is damaged: run check", block=position)
+
+    def read_run(
+        self, position: int, count: int, index: int, stream: bytes, skip: int, out: memoryview
+    ) -> None:
+        """Read blocks at consecutive positions into `out`.
+
+        Args:
+            position, count: the run.
+            index, stream: what the first block of the run must be.
+            skip: bytes to leave out at the start of the first block.
+            out: filled whole; ends in the last block.
+
+        `out` holds only verified bytes up to the block that raises.
+        """
+        if count <= _SMALL:
+            at = 0
+            for i in range(count):
+                plain = self.block(position + i, index + i, stream)
+                part = plain[_HEAD + skip : _HEAD + skip + len(out) - at]
+                out[at : at + len(part)] = part
+                at += len(part)
+                skip = 0
+            return
+        slots, tags = self.map.get_run(position, count)
+        done = 0
+        while done < count:
+            if position + done in self.dirty:
+                part = self.block(position + done, index + done, stream)
+                self._copy_out(part, done, skip, out)
+                done += 1
+                continue
+            size = self._extent_size(position, slots, done, count)
+            self._read_extent(position + done, slots[done], tags[done : done + size])
+            self._copy_run(position + done, index + done, stream, size, (done, skip, out))
+            done += size
+
+    def _extent_size(self, position: int, slots: list[int], start: int, count: int) -> int:
+        """Blocks from `start` on that stand one behind the other and are not changed."""
+        end = start + 1
+        limit = min(count, start + MAX_RUN)
+        dirty, base = self.dirty, slots[start] - start
+        while end < limit and slots[end] == base + end and position + end not in dirty:
+            end += 1
+        return end - start
+
+    def _read_extent(self, position: int, slot: int, tags: Sequence[bytes]) -> None:
+        """Read and open a run of neighbouring slots into the run buffer."""
+        if not slot:
+            raise BlockCorruptError("the map has no block here: run check", block=position)
+        size = len(tags) * BLOCK_SIZE
+        sealed = self._device.pread(size, slot_offset(slot))
+        opened = self._cipher.open_run(self._run, sealed, tags)
+        self.counts.opened += opened
+        if opened < len(tags):
+            bad = sealed[opened * BLOCK_SIZE : (opened + 1) * BLOCK_SIZE]
+            entry = (slot + opened).to_bytes(4, "big") + tags[opened]
+            raise self._damage(position + opened, entry, bad)
+
+    def _copy_run(
+        self,
+        position: int,
+        index: int,
+        stream: bytes,
+        count: int,
+        target: tuple[int, int, memoryview],
+    ) -> None:
+        """Check the headers in the run buffer and copy the data out."""
+        done, skip, out = target
+        run = self._run
+        plain, data = run.plain, run.data
+        at = done * DATA_SIZE - skip
+        base = 0
+        for i in range(count):
+            head = plain[base + IDENTITY_OFFSET : base + _IDENTITY_END]
+            if head != (index + i).to_bytes(4, "big") + stream:
+                raise self._stranger(position + i, index + i, stream)
+            end = at + DATA_SIZE
+            if at >= 0 and end <= len(out):
+                out[at:end] = data[i]
+            else:
+                part = data[i][max(0, -at) : len(out) - at]
+                out[max(0, at) : max(0, at) + len(part)] = part
+            at = end
+            base += PLAIN_SIZE
+
+    def _copy_out(self, plain: Buffer, done: int, skip: int, out: memoryview) -> None:
+        """Copy the data of one block, number `done` of a run, out."""
+        at = done * DATA_SIZE - skip
+        part = plain[_HEAD + max(0, -at) : _HEAD + len(out) - at]
+        out[max(0, at) : max(0, at) + len(part)] = part
+
+    # --- changing
+
+    def mutable(self, position: int) -> bytearray:
+        """The plaintext of a block for changing; it is sealed again at the next commit."""
+        plain = self.dirty.get(position)
+        if plain is None:
+            plain = bytearray(self.load(position))
+            self._put(position, plain)
+        return plain
+
+    def put(self, position: int, plain: bytearray) -> None:
+        """Make `plain` (4056 bytes, taken over) the block at `position`."""
+        self._put(position, plain)
+
+    def _put(self, position: int, plain: bytearray) -> None:
+        if len(self.dirty) >= _DIRTY_LIMIT:
+            self.seal()
+        self.dirty[position] = plain
+
+    def set_data(self, position: int, data: bytes) -> None:
+        """Replace the data (4008 bytes) of a block, keep its header."""
+        plain = self.dirty.get(position)
+        if plain is None:
+            self._put(position, bytearray(bytes(self.load(position)[:_HEAD]) + data))
+        else:
+            plain[_HEAD:] = data
+
+    def free(self, position: int, count: int) -> None:
+        """Make `count` consecutive positions free."""
+        dirty = self.dirty
+        if dirty:
+            for i in range(position, position + count):
+                dirty.pop(i, None)
+        self.map.clear_run(position, count)
+
+    # --- sealing
+
+    def write_run(
+        self, position: int, index: int, stream: bytes, links: tuple[int, int], data: memoryview
+    ) -> None:
+        """Seal whole blocks (1 to 256) straight from the caller's buffer.
+
+        Args:
+            position: of the first; the others follow.
+            index, stream: of the first.
+            links: `previous` of the first and `next` of the last block.
+            data: their data, a multiple of 4008 bytes.
+        """
+        run, cipher, commit = self._run, self._cipher, self.commit_number
+        count = len(data) // DATA_SIZE
+        previous, last = links
+        pack, digest, plain = BLOCK_HEAD.pack_into, cipher.digest, run.plain
+        base = at = 0
+        for i in range(count):
+            here = position + i
+            part = data[at : at + DATA_SIZE]
+            following = here + 1 if i + 1 < count else last
+            pack(plain, base, previous, following, index + i, stream, digest(part, commit))
+            run.data[i][:] = part
+            previous = here
+            base += PLAIN_SIZE
+            at += DATA_SIZE
+        tags, extents = self._write_out(cipher, count)
+        dirty = self.dirty
+        if dirty:
+            for i in range(position, position + count):
+                dirty.pop(i, None)
+        slots = [slot + i for slot, size in extents for i in range(size)]
+        self.map.set_run(position, slots, tags)
+
+    def seal(self) -> None:
+        """Seal all changed blocks into fresh slots."""
+        positions = sorted(self.dirty)
+        for at in range(0, len(positions), MAX_RUN):
+            self._seal_chunk(positions[at : at + MAX_RUN])
+
+    def _seal_chunk(self, positions: list[int]) -> None:
+        run, cipher, dirty, commit = self._run, self._cipher, self.dirty, self.commit_number
+        for i, position in enumerate(positions):
+            plain = dirty[position]
+            run.plains[i][:] = plain
+            plain[_DIGEST] = digest = cipher.digest(run.data[i], commit)
+            run.plains[i][_DIGEST] = digest
+        tags, extents = self._write_out(cipher, len(positions))
+        slots = [slot + i for slot, size in extents for i in range(size)]
+        change = self.map.set
+        for position, slot, tag in zip(positions, slots, tags, strict=True):
+            change(position, slot, tag)
+            self._remember(slot.to_bytes(4, "big") + tag, dirty.pop(position))
+
+    def _write_out(self, cipher: BlockCipher, count: int) -> tuple[list[bytes], list[Extent]]:
+        """Seal the first `count` blocks of the run buffer and write them to fresh slots."""
+        tags = cipher.seal_run(self._run, count)
+        self.counts.sealed += count
+        extents = self._place(count)
+        self.counts.written += count * BLOCK_SIZE
+        return tags, extents
+
+    def _place(self, count: int) -> list[Extent]:
+        """Write the sealed run; on a full disc try again as long as something was relieved."""
+        attempt = 1
+        while True:
+            try:
+                return self._write_extents(count)
+            except FullError:
+                if not self.relieve(attempt):
+                    raise
+            attempt += 1
+
+    def _write_extents(self, count: int) -> list[Extent]:
+        slots = self._slots
+        assert slots is not None  # noqa: S101 - readers never write
+        extents = slots.take(count)
+        sealed, at = self._run.sealed_view, 0
+        try:
+            for slot, size in extents:
+                end = at + size * BLOCK_SIZE
+                self._device.pwrite(sealed[at:end], slot_offset(slot))
+                at = end
+        except BaseException:
+            slots.withdraw(extents)
+            raise
+        return extents
+
+    # --- map nodes
+
+    def read_node(self, entry: Entry, level: int, ordinal: int) -> bytes:
+        """Open a map node (the data of 4008 bytes)."""
+        sealed = self._device.pread(BLOCK_SIZE, slot_offset(entry_slot(entry)))
+        plain = self._node_cipher.open_block(sealed, entry[4:])
+        self.counts.nodes_opened += 1
+        if plain is None:
+            self.explain(-1, entry)
+            raise BlockCorruptError(
+                f"map node {ordinal} of level {level} in slot {entry_slot(entry)} is damaged"
+            )
+        _, _, found, identity, _ = BLOCK_HEAD.unpack_from(plain)
+        magic, found_level, _ = NODE_IDENTITY.unpack(identity)
+        if (magic, found_level, found) != (NODE_MAGIC, level, ordinal):
+            raise BlockCorruptError(f"slot {entry_slot(entry)} holds another map node")
+        return plain[_HEAD:]
+
+    def write_nodes(self, nodes: Sequence[tuple[int, int, bytearray]]) -> list[Entry]:
+        """Seal map nodes (at most 256) into fresh slots; return their entries."""
+        if not nodes:
+            return []
+        run, cipher, commit = self._run, self._node_cipher, self.commit_number
+        for i, (level, ordinal, data) in enumerate(nodes):
+            identity = NODE_IDENTITY.pack(NODE_MAGIC, level, commit)
+            digest = cipher.digest(data, commit)
+            BLOCK_HEAD.pack_into(
+                run.plains[i], 0, NO_POSITION, NO_POSITION, ordinal, identity, digest
+            )
+            run.data[i][:] = data
+        tags, extents = self._write_out(cipher, len(nodes))
+        self.counts.nodes_sealed += len(nodes)
+        slots = (slot + i for slot, size in extents for i in range(size))
+        return [slot.to_bytes(4, "big") + tag for slot, tag in zip(slots, tags, strict=True)]
+
+    # --- the whole store
+
+    def forget(self) -> None:
+        """Throw changed blocks away (the map is reset by the caller)."""
+        self.dirty.clear()
+
+    def copy_slots(self, slots: Sequence[int]) -> Iterator[int]:
+        """Write the very bytes of `slots` back where they stand; yields each slot done."""
+        for slot in slots:
+            offset = slot_offset(slot)
+            self._device.pwrite(self._device.pread(BLOCK_SIZE, offset), offset)
+            yield slot
+
+
+def _no_relief(attempt: int) -> bool:
+    """Nothing can be freed."""
+    return False
+
+
+def _no_explanation(position: int, entry: Entry) -> None:
+    """A writer's map is never out of date."""

@@ -1,0 +1,577 @@
+"""Commit: the switch from one root to the next, and the container that it makes.
+
+Owns the working state (map, blocks, slots, positions, records of the special streams), the ring
+rule, the reuse rule and durability.  May assume verified roots and blocks.  Promises: state N or
+N+1, never between; what `commit(durable=True)` or `sync` acknowledged is there after a power cut;
+a reader's snapshot is whole commits only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from .blocks import BlockStore
+from .crypto import KIND_DATA, KIND_NODE, KIND_ROOT, block_cipher
+from .device import Buffer, Device
+from .errors import (
+    ClosedError,
+    CorruptError,
+    FullError,
+    ReadOnlyError,
+    RecoveredWarning,
+    RollbackError,
+    SnapshotExpiredError,
+    SyncFailedError,
+)
+from .superblock import Superblock
+from .layout import (
+    ARCHIVE_HEADER,
+    BLOCK_HEAD,
+    BLOCK_SIZE,
+    NO_ENTRY,
+    RESERVE_COUNT,
+    RING_PLACES,
+)
+from .locks import Lock
+from .map import Entry
+from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
+from .positions import PositionTable
+from .root import NO_HASH, Ring, Root, slot_offset
+from .slots import SlotTable
+
+_REST_LIMIT: Final = 65536  # freed slots (256 MiB) that rest for readers
+_FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two syncs
+_CUT_LEAST: Final = 1024  # free slots (4 MiB) at the end worth cutting in passing
+_OPEN_TRIES: Final = 100
+
+
+class Savepoint(NamedTuple):
+    """A state inside a transaction to come back to; everything it refers to is written."""
+
+    height: int
+    top: Entry
+    changes: dict[int, bytes]
+    used: int
+    slots: tuple[int, int, int]
+    positions: tuple[int, int]
+    streams: tuple[bytes, ...]
+    header: bytes
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What opening left behind: newer commits that were not whole."""
+
+    number: int
+    skipped: tuple[Skipped, ...]
+
+
+class Container:
+    """Sealed blocks on a device under one root: the working state and its commits.
+
+    Args:
+        device: locked for writing by the caller unless `readonly`.
+        superblock, master: as `keyslots` opened or made them.
+        readonly: take a snapshot for reading.
+        create: write the first root; `header` is its archive header.
+
+    Raises: CorruptError, RollbackError; OSError of the device, never taken for damage.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        superblock: Superblock,
+        master: Buffer,
+        *,
+        readonly: bool = False,
+        create: bool = False,
+        header: bytes = bytes(ARCHIVE_HEADER.size),
+    ) -> None:
+        self.device = device
+        self.superblock = superblock
+        self.is_readonly = readonly
+        self.lock = threading.RLock()
+        self.generation = 0  # rises when the working state was thrown away
+        self.recovered: Recovered | None = None
+        self.is_emergency = False  # under way: an operation that gives space back
+        self._is_closed = self._is_failed = False
+        data, node, root = (
+            block_cipher(superblock.suite, master, superblock.container, superblock.epoch, kind)
+            for kind in (KIND_DATA, KIND_NODE, KIND_ROOT)
+        )
+        self._ciphers = data, node
+        self.ring = Ring(device, root)
+        if create:
+            self._begin_new(header)
+        elif readonly:
+            self._begin_reading()
+        else:
+            self._begin_writing()
+
+    # --- opening
+
+    def _attach(self, root: Root, slots: SlotTable | None) -> None:
+        """Make `root` the working state."""
+        self.root = root
+        self.blocks = BlockStore(self.device, *self._ciphers, slots)
+        self.positions = PositionTable(root.positions)
+        self._reserve = root.reserve
+        if slots:
+            self.slots = slots
+            self.blocks.relieve = self._relieve
+        else:
+            self.blocks.explain = self._explain
+        self._reset(root)
+
+    def _reset(self, root: Root) -> None:
+        changes = dict(root.changes)
+        self.blocks.forget()
+        self.blocks.map.reset(root.height, root.top, changes, root.used)
+        self.streams = list(root.streams)
+        self.header = root.header
+
+    def _begin_new(self, header: bytes) -> None:
+        session = os.urandom(16)
+        first = Root(
+            number=0, base_number=0, base_hash=NO_HASH, is_marked=False, height=0, flags=0,
+            session=session, sequence=self.superblock.sequence, slots=RESERVE_COUNT, used=0,
+            positions=1, sealed=0, top=NO_ENTRY, previous_hash=NO_HASH,
+            reserve=(1, RESERVE_COUNT), streams=(), header=header, changes={},
+        )  # fmt: skip
+        root, _ = first.with_hash()
+        self.device.pwrite(os.urandom(RESERVE_COUNT * BLOCK_SIZE), slot_offset(1))
+        self._session = session
+        self._attach(root, SlotTable(RESERVE_COUNT))
+        self._start_numbers(0)
+        self.ring.write(0, self.ring.seal(root))
+        self._sync_device()
+        self._settle(root, 0, None)
+
+    def _begin_writing(self) -> None:
+        raw = self.ring.raw()
+        roots = self.ring.read(raw)
+        choice = self._choose(roots)
+        highest = max(root.number for root in roots.values())
+        self._check_superblock(choice.root, roots)
+        self._session = os.urandom(16)
+        self._attach(choice.root, SlotTable(choice.root.slots))
+        self._start_numbers(highest)
+        settled = len(roots) == RING_PLACES and all(
+            root.is_marked and root.hash == choice.root.hash for root in roots.values()
+        )
+        if settled:
+            self._durable, self._place, self._base_place = choice.root, 0, None
+            self._cursor = self._root_place = 0
+        else:
+            for _ in self.blocks.copy_slots(choice.slots):
+                pass
+            at = choice.place * BLOCK_SIZE
+            self.ring.write(choice.place, raw[at : at + BLOCK_SIZE])
+            self._sync_device()
+            self._settle(choice.root, choice.place, choice.base_place)
+        self._cut_excess()
+        self.device.locks.take(Lock.RECOVERED, shared=False)
+
+    def _choose(self, roots: dict[int, Root]) -> Choice:
+        choice = choose(roots, self._verifier())
+        self._report(choice)
+        return choice
+
+    def _report(self, choice: Choice) -> None:
+        if choice.skipped:
+            self.recovered = Recovered(choice.root.number, choice.skipped)
+            newest = choice.skipped[0]
+            warnings.warn(
+                f"{self.device.name}: commit {newest.number} was not whole "
+                f"({newest.reason}); opened in commit {choice.root.number}",
+                RecoveredWarning,
+                stacklevel=4,
+            )
+
+    def _verifier(self) -> Verify:
+        store = BlockStore(self.device, *self._ciphers, None)
+        return verify_with(store, store.verify)
+
+    def _check_superblock(self, root: Root, roots: dict[int, Root]) -> None:
+        wanted = max(r.sequence for r in roots.values())
+        if self.superblock.sequence < wanted:
+            raise RollbackError(
+                f"the superblock (sequence {self.superblock.sequence}) is older than the roots "
+                f"({wanted}): restore the whole file, not parts of it"
+            )
+        if root.number < self.superblock.commit:
+            raise RollbackError(
+                f"the newest root (commit {root.number}) is older than the superblock "
+                f"(commit {self.superblock.commit}): restore the whole file, not parts of it"
+            )
+
+    def _start_numbers(self, highest: int) -> None:
+        self._next = highest + 1
+        self.blocks.commit_number = self._next
+        self._sealed_before = self.root.sealed
+
+    def _begin_reading(self) -> None:
+        try:
+            self.device.locks.take(Lock.READERS, shared=True)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EINVAL):
+                raise
+        self._attach(self._newest_root(), None)
+
+    def _newest_root(self) -> Root:
+        """The newest whole root, for a reader."""
+        for _ in range(_OPEN_TRIES):
+            raw = self.ring.raw()
+            roots = self.ring.read(raw)
+            if roots and self.device.locks.held_by_others(Lock.RECOVERED):
+                root = max(roots.values(), key=lambda r: (r.number, r.is_marked))
+            else:
+                try:
+                    choice = choose(roots, self._verifier())
+                except CorruptError:
+                    if self.ring.raw() != raw:
+                        continue
+                    raise
+                if choice.skipped and self.ring.raw() != raw:
+                    continue
+                self._report(choice)
+                root = choice.root
+            self._check_superblock(root, roots)
+            return root
+        raise CorruptError("the ring keeps changing: try again", block=0)
+
+    def refresh(self) -> bool:
+        """Take the newest commit as snapshot (readers); True if it is another one."""
+        self._usable()
+        if not self.is_readonly:
+            return False
+        root = self._newest_root()
+        if root.hash == self.root.hash:
+            return False
+        self.root = root
+        self.positions = PositionTable(root.positions)
+        self._reset(root)
+        self.generation += 1
+        return True
+
+    def _explain(self, position: int, entry: Entry) -> None:
+        """Raise SnapshotExpiredError if the newest root has another entry for `position`."""
+        roots = self.ring.read()
+        if not roots:
+            return
+        newest = max(roots.values(), key=lambda r: r.number)
+        if newest.hash == self.root.hash:
+            return
+        store = BlockStore(self.device, *self._ciphers, None)
+        if position < 0 or map_of(store, newest).get(position) != entry:
+            raise SnapshotExpiredError(
+                f"commit {self.root.number} was overwritten meanwhile: call refresh() and retry"
+            )
+
+    # --- transactions
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(
+            self.blocks.dirty
+            or self.blocks.map.is_changed
+            or tuple(self.streams) != self.root.streams
+            or self.header != self.root.header
+        )
+
+    def savepoint(self) -> Savepoint:
+        """Write all changes into fresh slots and note the state."""
+        self._writable()
+        self.blocks.seal()
+        chart = self.blocks.map
+        chart.write()
+        self.slots.savepoints += 1
+        return Savepoint(
+            chart.height, chart.top, dict(chart.changes), chart.used, self.slots.mark(),
+            self.positions.mark(), tuple(self.streams), self.header,
+        )  # fmt: skip
+
+    def release(self, savepoint: Savepoint) -> None:
+        """`savepoint` is not needed any more."""
+        self.slots.savepoints -= 1
+
+    def rollback(self, savepoint: Savepoint | None = None) -> None:
+        """Go back to `savepoint` (which is released), or to the last commit."""
+        self._usable()
+        self.generation += 1
+        if savepoint is None:
+            self.slots.savepoints = 0
+            self.slots.undo()
+            self.positions.undo((0, self.root.positions))
+            self._reset(self.root)
+            return
+        self.slots.savepoints -= 1
+        self.slots.undo(savepoint.slots)
+        self.positions.undo(savepoint.positions)
+        self.blocks.forget()
+        self.blocks.map.reset(
+            savepoint.height, savepoint.top, dict(savepoint.changes), savepoint.used
+        )
+        self.blocks.map.is_changed = True
+        self.streams = list(savepoint.streams)
+        self.header = savepoint.header
+
+    def commit(self, *, durable: bool = False, fold: bool = False) -> int:
+        """Make the working state the committed one; return its number.
+
+        Durable: with `durable=True`, or when enough was written since the last sync.
+        Cost: the changed blocks, folded nodes when more than 180 entries changed, one root; two
+        writes.  Raises: FullError (rolled back by the caller), SyncFailedError.
+        """
+        self._writable()
+        if not self.is_changed and not (fold and not self.blocks.map.is_folded):
+            if durable and self._durable.hash != self.root.hash:
+                self._sync()
+            return self.root.number
+        number = self._next
+        self._next += 1
+        try:
+            self._write_state(fold)
+            is_marked = self.slots.fresh_count > self._fresh_limit()
+            if is_marked:
+                self._sync_device()
+            cut = self._cut_tail(durable)
+            root, data = self._new_root(number, is_marked).with_hash()
+            place = self._free_place()
+            self.ring.write(place, self.ring.seal(root, data))
+        finally:
+            self.blocks.commit_number = self._next
+        self._committed(root, place)
+        if durable or is_marked or self.slots.handed_count > self._fresh_limit():
+            self._sync()
+            if cut:
+                self.device.truncate(slot_offset(self.root.slots + 1))
+        return number
+
+    def _write_state(self, fold: bool) -> None:
+        """Seal what the next root refers to."""
+        self.blocks.seal()
+        if fold or self.blocks.map.must_fold:
+            self.blocks.map.fold()
+
+    def _new_root(self, number: int, is_marked: bool) -> Root:
+        chart = self.blocks.map
+        return Root(
+            number=number,
+            base_number=self._durable.number,
+            base_hash=self._durable.hash,
+            is_marked=is_marked,
+            height=chart.height,
+            flags=self.root.flags,
+            session=self._session,
+            sequence=self.superblock.sequence,
+            slots=self.slots.count,
+            used=chart.used,
+            positions=self.positions.end,
+            sealed=self._sealed_before + self.blocks.counts.sealed,
+            top=chart.top,
+            previous_hash=self.root.hash,
+            reserve=self._reserve,
+            streams=tuple(self.streams),
+            header=self.header,
+            changes=dict(chart.changes),
+        )
+
+    def _committed(self, root: Root, place: int) -> None:
+        self.slots.commit(root.number)
+        self.positions.commit()
+        self.blocks.map.is_changed = False
+        self.slots.is_tight = False
+        self.root = root
+        self._root_place = place
+
+    def _fresh_limit(self) -> int:
+        return min(_FRESH_MOST, max(_FRESH_LEAST, self.slots.count // 8))
+
+    # --- the ring
+
+    def _free_place(self) -> int:
+        """The next place that holds neither the last durable root nor its base."""
+        while True:
+            self._cursor = (self._cursor + 1) % RING_PLACES
+            if self._cursor not in (self._place, self._base_place):
+                return self._cursor
+
+    def _settle(self, root: Root, place: int, base_place: int | None) -> None:
+        """Leave only marked copies of `root` in the ring."""
+        marked = root.marked()
+        sealed = self.ring.seal(marked)
+        kept = (place, base_place)
+        for other in range(RING_PLACES):
+            if other not in kept:
+                self.ring.write(other, sealed)
+        self._sync_device()
+        for other in kept:
+            if other is not None:
+                self.ring.write(other, sealed)
+        self._sync_device()
+        self._durable, self._place, self._base_place = marked, place, None
+        self._cursor = self._root_place = place
+        self.slots.durable()
+
+    # --- durability
+
+    def sync(self) -> None:
+        """Make the last commit durable.  Durable: everything committed when this returns."""
+        self._writable()
+        if self._durable.hash != self.root.hash:
+            self._sync()
+
+    def _sync_device(self) -> None:
+        try:
+            self.device.sync()
+        except BaseException as error:
+            self._is_failed = True
+            if isinstance(error, OSError):
+                raise SyncFailedError(
+                    error.errno, "sync failed: reopen the archive to go on", self.device.name
+                ) from error
+            raise
+        self.blocks.counts.syncs += 1
+
+    def _sync(self) -> None:
+        """One sync, then the mark; then what older commits freed may be written."""
+        self._sync_device()
+        names_last = self.root.base_hash == self._durable.hash
+        self._base_place = self._place if names_last else None
+        self._place = self._root_place
+        self._durable = self.root
+        self.slots.durable()
+        if not self.root.is_marked:
+            place = self._free_place()
+            self.ring.write(place, self.ring.seal(self.root.marked()))
+        self._reclaim()
+
+    def _readers_hold(self) -> bool:
+        return (
+            bool(self.device.locks.held_by_others(Lock.READERS))
+            and self.slots.pending_count <= _REST_LIMIT
+        )
+
+    def _reclaim(self) -> None:
+        """Free slots that the durable root does not need, after a sync."""
+        if self._readers_hold():
+            return
+        slots = self.slots
+        slots.reuse(self._durable.number)
+        if slots.is_much(self._unaccounted()):
+            self._pass()
+        self._keep_reserve()
+
+    def _unaccounted(self) -> int:
+        """Slots that are free and not known to be."""
+        slots = self.slots
+        known = self.blocks.map.used + self._reserve[1] + slots.free_count + slots.pending_count
+        return slots.count - known
+
+    def _pass(self) -> None:
+        """Find free slots: all that the last durable root does not refer to."""
+        durable = self._durable
+        used = map_of(self.blocks, durable).used_slots(durable.slots)
+        first, count = self._reserve
+        used[first : first + count] = bytes([1]) * count
+        self.slots.learn(used)
+
+    def _relieve(self, attempt: int) -> bool:
+        """The disc is full: get back what can be got; False if there is no more."""
+        self.slots.is_tight = True
+        if attempt == 1:
+            if self._durable.hash != self.root.hash:
+                self._sync()
+            if not self._readers_hold():
+                self.slots.reuse(self._durable.number)
+                self._pass()
+            return True
+        if attempt == 2 and self.is_emergency and self._reserve[1]:
+            self.slots.open_reserve(*self._reserve)
+            self._reserve = (0, 0)
+            return True
+        return False
+
+    def _keep_reserve(self) -> None:
+        """Set slots aside again after the reserve was used up, between transactions."""
+        if self._reserve[1] or self.slots.is_tight or self.slots.fresh:
+            return
+        extents = self.slots.take(RESERVE_COUNT)
+        try:
+            if len(extents) > 1:
+                raise FullError(errno.ENOSPC, "no run of free slots")
+            first, count = extents[0]
+            self.device.pwrite(os.urandom(count * BLOCK_SIZE), slot_offset(first))
+        except FullError:
+            self.slots.withdraw(extents)
+            return
+        self.slots.commit(self.root.number)
+        self._reserve = (first, count)
+
+    # --- the end of the file
+
+    def _cut_tail(self, durable: bool) -> int:
+        if not durable or self._readers_hold():
+            return 0
+        return self.slots.cut_tail(_CUT_LEAST)
+
+    def _cut_excess(self) -> None:
+        end = slot_offset(self.root.slots + 1)
+        if self.device.locks.held_by_others(Lock.READERS):
+            return
+        if self.device.size() > end:
+            self.device.truncate(end)
+
+    # --- closing
+
+    def _usable(self) -> None:
+        if self._is_closed:
+            raise ClosedError("the archive is closed")
+
+    def _writable(self) -> None:
+        self._usable()
+        if self.is_readonly:
+            raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
+        if self._is_failed:
+            raise SyncFailedError(
+                errno.EIO, "a sync failed: reopen the archive to go on", self.device.name
+            )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Throw uncommitted changes away, fold, sync, settle; idempotent.
+
+        The locks go back even if writing fails; the error is raised after that.
+        """
+        if self._is_closed:
+            return
+        try:
+            if not self.is_readonly and not self._is_failed:
+                self._finish()
+        finally:
+            self._is_closed = True
+            self.device.close()
+
+    def _finish(self) -> None:
+        if self.is_changed:
+            self.rollback()
+        if self.root.hash == self._durable.hash and self._durable.is_marked:
+            return
+        if not self._readers_hold():
+            self.slots.cut_tail(1)
+        self.commit(durable=True, fold=True)
+        self._settle(self.root, self._place, self._base_place)
+        self._cut_excess()
+

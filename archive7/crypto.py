@@ -1,0 +1,352 @@
+"""Cipher suites and key derivation: sealing and opening blocks.
+
+Owns everything that touches a key.  The only module that imports a crypto or hash library.  May
+assume: buffers have the sizes of `layout`.  Promises: a plaintext that did not verify is zeroed
+before anyone sees it, and no (key, nonce) pair is chosen by a counter or from a pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from ctypes import c_char as _char
+from ctypes import c_ulonglong as _ulonglong
+from ctypes import create_string_buffer as _create_buffer
+from typing import Any, Final
+
+import xxhash
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher as _Cipher
+from cryptography.hazmat.primitives.ciphers import algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from .errors import SuiteUnavailableError, VersionError
+from .layout import BLOCK_SIZE, NONCE_SIZE, PLAIN_SIZE, TAG_PREFIX_SIZE, TAG_SIZE
+
+KEY_SIZE: Final = 32
+KIND_DATA: Final = b"data"
+KIND_NODE: Final = b"node"
+KIND_ROOT: Final = b"root"
+SUITE_XAES256GCM: Final = 1
+SUITE_SECRETBOX: Final = 2
+SUITES: Final = {SUITE_XAES256GCM: "xaes256gcm", SUITE_SECRETBOX: "secretbox"}
+_PREFIX_SIZE: Final = 12
+_PREFIX_COUNT: Final = 256
+
+Buffer = bytes | bytearray | memoryview
+
+
+def hkdf(key: Buffer, salt: Buffer, info: bytes, size: int = KEY_SIZE) -> bytes:
+    """Derive `size` bytes by HKDF-SHA256 (RFC 5869)."""
+    return HKDF(hashes.SHA256(), size, bytes(salt), info).derive(bytes(key))
+
+
+def argon2id(passphrase: bytes, salt: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:
+    """Derive a 32-byte key by Argon2id (RFC 9106).  The caller has checked the bounds."""
+    kdf = Argon2id(
+        salt=salt, length=KEY_SIZE, iterations=passes, lanes=lanes, memory_cost=memory_kib
+    )
+    return kdf.derive(passphrase)
+
+
+def subkey(master: Buffer, container: bytes, purpose: bytes, suite: int, epoch: int) -> bytes:
+    """Derive the key for one purpose from the master key (docs/format.rst, "Keys")."""
+    info = b"archive7/3 " + purpose + suite.to_bytes(2, "big") + epoch.to_bytes(4, "big")
+    return hkdf(master, container, info)
+
+
+def mac(key: Buffer, data: Buffer) -> bytes:
+    """HMAC-SHA256 (RFC 2104)."""
+    return hmac.digest(bytes(key), data, "sha256")
+
+
+def sha256(data: Buffer) -> bytes:
+    """SHA-256 (FIPS 180-4)."""
+    return hashlib.sha256(data).digest()
+
+
+def same(one: Buffer, other: Buffer) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(bytes(one), bytes(other))
+
+
+def seal_small(key: bytes, plain: Buffer, aad: bytes) -> bytes:
+    """Seal a few bytes by AES-256-GCM: 12 bytes nonce, ciphertext, tag."""
+    nonce = os.urandom(12)
+    return nonce + AESGCM(key).encrypt(nonce, bytes(plain), aad)
+
+
+def open_small(key: bytes, sealed: Buffer, aad: bytes) -> bytes | None:
+    """Open what `seal_small` sealed; None if it does not verify."""
+    data = bytes(sealed)
+    try:
+        return AESGCM(key).decrypt(data[:12], data[12:], aad)
+    except (InvalidTag, ValueError):
+        return None
+
+
+def wrap_key(wrap: bytes, master: Buffer, aad: bytes) -> bytes:
+    """Seal the master key under a key that is used once: all-zero nonce, 32 + 16 bytes.
+
+    `wrap` must come from a salt drawn for this call; `keyslots` alone calls this.
+    """
+    return AESGCM(wrap).encrypt(bytes(12), master, aad)
+
+
+def unwrap_key(wrap: bytes, sealed: bytes, aad: bytes) -> bytearray | None:
+    """Open what `wrap_key` sealed; None if it does not verify."""
+    master = bytearray(KEY_SIZE)
+    try:
+        AESGCM(wrap).decrypt_into(bytes(12), sealed, aad, master)
+    except (InvalidTag, ValueError):
+        master[:] = bytes(KEY_SIZE)
+        return None
+    return master
+
+
+class RunBuffer:
+    """Room for a run of up to `count` blocks, plain and sealed, with a view per block.
+
+    One allocation and one set of views serve every run; the bulk path makes no object per block
+    beyond nonces and tags.
+    """
+
+    __slots__ = ("count", "data", "plain", "plains", "sealed", "sealeds", "sealed_view")
+
+    def __init__(self, count: int, head_size: int) -> None:
+        self.count = count
+        self.plain = bytearray(PLAIN_SIZE * count)
+        self.sealed = bytearray(BLOCK_SIZE * count)
+        plain, sealed = memoryview(self.plain), memoryview(self.sealed)
+        self.sealed_view = sealed
+        self.plains = [plain[i * PLAIN_SIZE : (i + 1) * PLAIN_SIZE] for i in range(count)]
+        self.data = [view[head_size:] for view in self.plains]
+        self.sealeds = [
+            sealed[i * BLOCK_SIZE + NONCE_SIZE : (i + 1) * BLOCK_SIZE] for i in range(count)
+        ]
+
+    def wipe(self, count: int) -> None:
+        """Zero the first `count` plaintexts."""
+        self.plain[: count * PLAIN_SIZE] = bytes(count * PLAIN_SIZE)
+
+
+class BlockCipher(ABC):
+    """Seals and opens blocks of one kind under one key."""
+
+    number: int
+    tag_offset: int  # of the tag in a sealed block
+
+    @abstractmethod
+    def seal_run(self, run: RunBuffer, count: int) -> list[bytes]:
+        """Seal the first `count` plaintexts of `run`; return their tag prefixes."""
+
+    @abstractmethod
+    def open_run(self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]) -> int:
+        """Open as many blocks as there are `tags`; return how many are genuine.
+
+        A block whose tag prefix is not the expected one is not opened.  Where the answer is less
+        than ``len(tags)``, the plaintexts from that block on are zero.
+        """
+
+    @abstractmethod
+    def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
+        """Open one block; None if it is not genuine or has not the tag prefix `tag`."""
+
+    @abstractmethod
+    def digest(self, data: Buffer, commit: int) -> bytes:
+        """The 20 bytes of the digest field for `data` (4008 bytes)."""
+
+    def tag(self, sealed: Buffer) -> bytes:
+        """The tag prefix of a sealed block."""
+        return bytes(sealed[self.tag_offset : self.tag_offset + TAG_PREFIX_SIZE])
+
+    def digest_matches(self, digest: bytes, data: Buffer) -> bool:
+        """Whether `digest` is that of `data`, whatever commit it carries."""
+        return self.digest(data, 0)[: self.digest_size] == digest[: self.digest_size]
+
+    digest_size: int = 16
+
+
+def xaes_subkey(key: bytes, prefix: bytes) -> bytes:
+    """Derive the AES-256-GCM key for the first 12 bytes of a nonce (C2SP XAES-256-GCM)."""
+    # single blocks, as CMAC takes them
+    encryptor = _Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
+    value = int.from_bytes(encryptor.update(bytes(16)), "big")
+    doubled = (value << 1) & (2**128 - 1) ^ (0x87 if value >> 127 else 0)
+    blocks = b"".join(
+        (int.from_bytes(b"\x00" + bytes([i]) + b"X\x00" + prefix, "big") ^ doubled).to_bytes(
+            16, "big"
+        )
+        for i in (1, 2)
+    )
+    return encryptor.update(blocks)
+
+
+class XaesCipher(BlockCipher):
+    """Suite 1: XAES-256-GCM with 256 nonce prefixes per key, XXH3-128 as digest.
+
+    A nonce cannot repeat by construction of a counter but only by chance: 12 bytes of the prefix
+    select one of 256 keys, 12 bytes are random at each seal.
+    """
+
+    number = SUITE_XAES256GCM
+    tag_offset = BLOCK_SIZE - TAG_SIZE
+
+    def __init__(self, key: bytes, prefixes: bytes, aad: bytes) -> None:
+        self._key = key
+        self._aad = aad
+        self._prefixes = [
+            prefixes[i * _PREFIX_SIZE : (i + 1) * _PREFIX_SIZE] for i in range(_PREFIX_COUNT)
+        ]
+        self._known = frozenset(self._prefixes)
+        self._ciphers: dict[bytes, AESGCM] = {}
+
+    def _cipher(self, prefix: bytes) -> AESGCM | None:
+        cipher = self._ciphers.get(prefix)
+        if cipher is None and prefix in self._known:
+            cipher = self._ciphers[prefix] = AESGCM(xaes_subkey(self._key, prefix))
+        return cipher
+
+    def seal_run(self, run: RunBuffer, count: int) -> list[bytes]:
+        drawn = os.urandom(1 + 12 * count)
+        prefix = self._prefixes[drawn[0]]
+        cipher = self._cipher(prefix)
+        assert cipher is not None  # noqa: S101 - own prefixes are known
+        seal, aad, sealed = cipher.encrypt_into, self._aad, run.sealed
+        tags = []
+        at, offset = 1, 0
+        for plain, out in zip(run.plains[:count], run.sealeds, strict=False):
+            nonce = drawn[at : at + 12]
+            seal(nonce, plain, aad, out)
+            sealed[offset : offset + NONCE_SIZE] = prefix + nonce
+            offset += BLOCK_SIZE
+            tags.append(bytes(sealed[offset - TAG_SIZE : offset - TAG_SIZE + TAG_PREFIX_SIZE]))
+            at += 12
+        return tags
+
+    def open_run(self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]) -> int:
+        view, ciphers, aad = memoryview(sealed), self._ciphers, self._aad
+        offset = done = 0
+        try:
+            for tag, plain in zip(tags, run.plains, strict=False):
+                end = offset + BLOCK_SIZE
+                if sealed[end - TAG_SIZE : end - TAG_SIZE + TAG_PREFIX_SIZE] != tag:
+                    break
+                prefix = sealed[offset : offset + 12]
+                cipher = ciphers.get(prefix) or self._cipher(prefix)
+                if cipher is None:
+                    break
+                cipher.decrypt_into(
+                    sealed[offset + 12 : offset + 24], view[offset + 24 : end], aad, plain
+                )
+                offset = end
+                done += 1
+        except (InvalidTag, ValueError):
+            pass
+        for plain in run.plains[done : len(tags)]:
+            plain[:] = bytes(PLAIN_SIZE)
+        return done
+
+    def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
+        data = bytes(sealed)
+        if tag is not None and data[self.tag_offset : self.tag_offset + TAG_PREFIX_SIZE] != tag:
+            return None
+        prefix = data[:12]
+        cipher = self._ciphers.get(prefix) or self._cipher(prefix)
+        if cipher is None:
+            return None
+        try:
+            return cipher.decrypt(data[12:24], data[24:], self._aad)
+        except (InvalidTag, ValueError):
+            return None
+
+    def digest(self, data: Buffer, commit: int) -> bytes:
+        return xxhash.xxh3_128_digest(data) + (commit & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def _libsodium() -> Any:
+    """The loaded libsodium, or SuiteUnavailableError naming what to install."""
+    try:
+        import libnacl  # noqa: PLC0415 - an extra: only suite 2 needs it
+    except (ImportError, OSError):
+        raise SuiteUnavailableError(
+            "suite 'secretbox' needs libnacl and libsodium: "
+            "pip install archive7[secretbox], and the system package libsodium23 (Debian)"
+        ) from None
+    return libnacl.nacl
+
+
+class SecretboxCipher(BlockCipher):
+    """Suite 2: XSalsa20-Poly1305 as NaCl's secretbox, SHA-1 as digest (the seed's profile)."""
+
+    number = SUITE_SECRETBOX
+    tag_offset = NONCE_SIZE
+    digest_size = 20
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._sodium = _libsodium()
+
+    def seal_run(self, run: RunBuffer, count: int) -> list[bytes]:
+        drawn = os.urandom(NONCE_SIZE * count)
+        seal, key = self._sodium.crypto_secretbox_easy, self._key
+        tags = []
+        for i in range(count):
+            nonce = drawn[i * NONCE_SIZE : (i + 1) * NONCE_SIZE]
+            room = (_char * (BLOCK_SIZE - NONCE_SIZE)).from_buffer(run.sealeds[i])
+            if seal(room, bytes(run.plains[i]), _ulonglong(PLAIN_SIZE), nonce, key):
+                raise SuiteUnavailableError("libsodium refused to seal a block")
+            at = i * BLOCK_SIZE
+            run.sealed[at : at + NONCE_SIZE] = nonce
+            tags.append(self.tag(run.sealed_view[at : at + BLOCK_SIZE]))
+        return tags
+
+    def open_run(self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]) -> int:
+        done = 0
+        for tag, plain in zip(tags, run.plains, strict=False):
+            block = self.open_block(sealed[done * BLOCK_SIZE : (done + 1) * BLOCK_SIZE], tag)
+            if block is None:
+                break
+            plain[:] = block
+            done += 1
+        for plain in run.plains[done : len(tags)]:
+            plain[:] = bytes(PLAIN_SIZE)
+        return done
+
+    def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
+        data = bytes(sealed)
+        if len(data) != BLOCK_SIZE or (tag is not None and self.tag(data) != tag):
+            return None
+        room = _create_buffer(PLAIN_SIZE)
+        box = data[NONCE_SIZE:]
+        if self._sodium.crypto_secretbox_open_easy(
+            room, box, _ulonglong(len(box)), data[:NONCE_SIZE], self._key
+        ):
+            return None
+        return bytes(room.raw)
+
+    def digest(self, data: Buffer, commit: int) -> bytes:
+        return hashlib.sha1(data, usedforsecurity=False).digest()
+
+
+def block_cipher(
+    suite: int, master: Buffer, container: bytes, epoch: int, kind: bytes
+) -> BlockCipher:
+    """The cipher for blocks of `kind` of one container and epoch.
+
+    Raises: VersionError for an unknown suite, SuiteUnavailableError without libsodium.
+    """
+    key = subkey(master, container, kind, suite, epoch)
+    if suite == SUITE_XAES256GCM:
+        nonce_key = subkey(master, container, b"nonce " + kind, suite, epoch)
+        prefixes = hkdf(nonce_key, container, b"prefixes", _PREFIX_COUNT * _PREFIX_SIZE)
+        return XaesCipher(key, prefixes, container + kind)
+    if suite == SUITE_SECRETBOX:
+        return SecretboxCipher(key)
+    raise VersionError(f"cipher suite {suite} is not known to this version")

@@ -1,0 +1,219 @@
+"""Slots: which places of the file may be written.
+
+Owns the reuse rule (docs/design.rst): a slot may be written only if neither the last durable root
+nor any later one refers to it, and no savepoint does.  Free slots are not stored on disk; they are
+known from this session's releases and from a pass over the map of the last durable root.
+Costs one byte of memory per slot of the file (0.025 %).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Final
+
+from .errors import FullError
+from .layout import MAX_RUN, MAX_SLOTS
+
+_USED: Final = 0  # or not known to be free
+_FREE: Final = 1
+_FRESH: Final = 2  # handed out by the transaction under way
+_ONES: Final = bytes([_FREE]) * MAX_RUN
+_LITTLE: Final = 1024  # slots (4 MiB): less than this much free is not looked for
+
+Extent = tuple[int, int]  # first slot, count
+
+
+class SlotTable:
+    """What may be written, and what was handed out and released.
+
+    Args:
+        count: slots in the file.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._table = bytearray(count + 1)
+        self.free_count = 0
+        self._cursor = 1
+        self._longest = MAX_RUN  # no longer free run was found since the last release
+        self.fresh: list[Extent] = []
+        self._released: list[int] = []
+        self._pending: list[tuple[int, array[int]]] = []
+        self._handed: list[Extent] = []  # by commits since the last durable one
+        self.savepoints = 0
+        self.is_tight = False  # the disc is full: use the last free slot before appending
+        self.fresh_count = 0  # handed out by the transaction under way
+        self.handed_count = 0  # and by commits since the last durable one
+
+    @property
+    def count(self) -> int:
+        """Slots in the file, in use or not."""
+        return len(self._table) - 1
+
+    @property
+    def pending_count(self) -> int:
+        """Slots released by commits that are not reusable yet."""
+        return sum(len(slots) for _, slots in self._pending)
+
+    def is_much(self, free: int) -> bool:
+        """Whether `free` slots are worth looking for instead of appending."""
+        return free > max(_LITTLE, self.count // 16)
+
+    # --- handing out
+
+    def take(self, count: int) -> list[Extent]:
+        """Hand out `count` slots (1 to 256) in as few extents as the free space allows."""
+        extents = []
+        left = count
+        while left:
+            extent = self._take_free(left) or self._append(left)
+            extents.append(extent)
+            left -= extent[1]
+        self.fresh += extents
+        self.fresh_count += count
+        return extents
+
+    def _take_free(self, wanted: int) -> Extent | None:
+        size = min(wanted, self._longest)
+        if size < wanted and not self._takes_pieces():
+            return None
+        while size and self.free_count:
+            at = self._find(size)
+            if at > 0:
+                self._table[at : at + size] = bytes([_FRESH]) * size
+                self.free_count -= size
+                self._cursor = at + size
+                return at, size
+            self._longest = size = size // 2
+            if not self._takes_pieces():
+                return None
+        return None
+
+    def _takes_pieces(self) -> bool:
+        return self.is_tight or self.is_much(self.free_count)
+
+    def _find(self, size: int) -> int:
+        needle = _ONES[:size]
+        at = self._table.find(needle, self._cursor)
+        return at if at > 0 else self._table.find(needle, 1)
+
+    def _append(self, count: int) -> Extent:
+        first = len(self._table)
+        if first + count > MAX_SLOTS:
+            raise FullError(28, "an archive holds 16 TiB at most")
+        self._table += bytes([_FRESH]) * count
+        return first, count
+
+    def give_back(self, extents: Iterable[Extent]) -> None:
+        """Take back slots that were handed out last and never referred to."""
+        for first, count in extents:
+            self.fresh.remove((first, count))
+            self.fresh_count -= count
+            self._free(range(first, first + count), _FRESH)
+
+    def withdraw(self, extents: list[Extent]) -> None:
+        """Like `give_back` for slots at the end of the file that could not be written."""
+        self.give_back(extents)
+        self.cut_tail(0)
+
+    # --- releasing
+
+    def release(self, slot: int) -> None:
+        """The working state no longer refers to `slot`."""
+        if self._table[slot] == _FRESH and not self.savepoints:
+            self._table[slot] = _FREE
+            self.free_count += 1
+            self._longest = MAX_RUN
+        else:
+            self._released.append(slot)
+
+    def _free(self, slots: Iterable[int], state: int) -> None:
+        """Make those of `slots` free that are in `state`."""
+        table, count = self._table, 0
+        for slot in slots:
+            if table[slot] == state:
+                table[slot] = _FREE
+                count += 1
+        self.free_count += count
+        if count:
+            self._longest = MAX_RUN
+
+    # --- transactions
+
+    def mark(self) -> tuple[int, int, int]:
+        """Where the transaction stands, for `undo`."""
+        return len(self.fresh), len(self._released), self.fresh_count
+
+    def undo(self, mark: tuple[int, int, int] = (0, 0, 0)) -> None:
+        """Free what was handed out since `mark`, forget what was released since."""
+        fresh, released, self.fresh_count = mark
+        for first, count in self.fresh[fresh:]:
+            self._free(range(first, first + count), _FRESH)
+        del self.fresh[fresh:], self._released[released:]
+
+    def commit(self, number: int) -> None:
+        """Commit `number` refers to what was handed out and no longer to what was released."""
+        table = self._table
+        for first, count in self.fresh:
+            end = first + count
+            table[first:end] = table[first:end].replace(bytes([_FRESH]), bytes([_USED]))
+        if self._released:
+            self._pending.append((number, array("I", self._released)))
+        self._handed += self.fresh
+        self.handed_count += self.fresh_count
+        self.fresh, self._released, self.fresh_count = [], [], 0
+
+    def durable(self) -> None:
+        """Every commit so far is durable: nothing is handed out since."""
+        self._handed, self.handed_count = [], 0
+
+    def reuse(self, number: int) -> None:
+        """Free what the commits up to `number`, all durable, have released."""
+        for commit, slots in self._pending:
+            if commit <= number:
+                self._free(slots, _USED)
+        self._pending = [item for item in self._pending if item[0] > number]
+
+    def learn(self, used: bytearray) -> None:
+        """Take the result of a pass: `used` is 0 where the last durable root refers to nothing.
+
+        Slots behind the end of `used` stay as they are.
+        """
+        for extents in (self._handed, self.fresh):
+            for first, count in extents:
+                if first < len(used):
+                    used[first : first + count] = bytes([1]) * count
+        end = min(len(used), len(self._table))
+        used[0] = 1
+        self._table[1:end] = bytes(used[1:end]).translate(_FROM_USED)
+        for first, count in self.fresh:
+            stop = min(first + count, end)
+            self._table[first:stop] = bytes([_FRESH]) * max(0, stop - first)
+        self.free_count = self._table.count(_FREE)
+        self._longest = MAX_RUN
+
+    def open_reserve(self, first: int, count: int) -> None:
+        """Free the slots that were kept back."""
+        self._free(range(first, first + count), _USED)
+
+    # --- the end of the file
+
+    def tail(self) -> int:
+        """How many slots at the end are free."""
+        table, end = self._table, len(self._table)
+        while end > 1 and table[end - 1] == _FREE:
+            end -= 1
+        return len(table) - end
+
+    def cut_tail(self, at_least: int) -> int:
+        """Forget a free tail of `at_least` slots or more; return how many slots went."""
+        size = self.tail()
+        if size and size >= at_least:
+            del self._table[len(self._table) - size :]
+            self.free_count -= size
+            self._cursor = min(self._cursor, len(self._table))
+            return size
+        return 0
+
+
+_FROM_USED: Final = bytes([_FREE]) + bytes([_USED]) * 255
