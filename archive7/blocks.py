@@ -9,7 +9,7 @@ asked for; nothing that a committed root refers to is overwritten.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -85,7 +85,7 @@ class BlockStore:
 
     @cached_property
     def _run(self) -> RunBuffer:
-        return RunBuffer(MAX_RUN, _HEAD)
+        return self._cipher.run_buffer(MAX_RUN, _HEAD)
 
     # --- reading
 
@@ -195,8 +195,13 @@ class BlockStore:
                 done += 1
                 continue
             size = self._extent_size(position, slots, done, count)
-            self._read_extent(position + done, slots[done], tags[done : done + size])
-            self._copy_run(position + done, index + done, stream, size, (done, skip, out))
+            self._read_extent(
+                (position + done, slots[done]),
+                tags[done : done + size],
+                (index + done, stream),
+                done * DATA_SIZE - skip,
+                out,
+            )
             done += size
 
     def _extent_size(self, position: int, slots: list[int], start: int, count: int) -> int:
@@ -208,45 +213,43 @@ class BlockStore:
             end += 1
         return end - start
 
-    def _read_extent(self, position: int, slot: int, tags: Sequence[bytes]) -> None:
-        """Read and open a run of neighbouring slots into the run buffer."""
+    def _read_extent(
+        self,
+        place: tuple[int, int],
+        tags: Sequence[bytes],
+        identity: tuple[int, bytes],
+        at: int,
+        out: memoryview,
+    ) -> None:
+        """Read a run of neighbouring slots and copy the data to `out` from `at` on.
+
+        Args:
+            place: position and slot of the first block.
+            identity: index and stream of the first block.
+            at: where its data begin in `out`; negative to leave bytes out.
+        """
+        position, slot = place
+        index, stream = identity
         if not slot:
             raise BlockCorruptError("the map has no block here: run check", block=position)
-        size = len(tags) * BLOCK_SIZE
-        sealed = self._device.pread(size, slot_offset(slot))
-        opened = self._cipher.open_run(self._run, sealed, tags)
+        sealed = self._device.pread(len(tags) * BLOCK_SIZE, slot_offset(slot))
+        data, limit, opened = self._run.data, len(out), 0
+        for plain in self._cipher.open_run(self._run, sealed, tags):
+            if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
+                raise self._stranger(position + opened, index, stream)
+            end = at + DATA_SIZE
+            if at >= 0 and end <= limit:
+                out[at:end] = data
+            else:
+                out[max(0, at) : end] = data[max(0, -at) : limit - at]
+            at = end
+            index += 1
+            opened += 1
         self.counts.opened += opened
         if opened < len(tags):
             bad = sealed[opened * BLOCK_SIZE : (opened + 1) * BLOCK_SIZE]
             entry = (slot + opened).to_bytes(4, "big") + tags[opened]
             raise self._damage(position + opened, entry, bad)
-
-    def _copy_run(
-        self,
-        position: int,
-        index: int,
-        stream: bytes,
-        count: int,
-        target: tuple[int, int, memoryview],
-    ) -> None:
-        """Check the headers in the run buffer and copy the data out."""
-        done, skip, out = target
-        run = self._run
-        plain, data = run.plain, run.data
-        at = done * DATA_SIZE - skip
-        base = 0
-        for i in range(count):
-            head = plain[base + IDENTITY_OFFSET : base + _IDENTITY_END]
-            if head != (index + i).to_bytes(4, "big") + stream:
-                raise self._stranger(position + i, index + i, stream)
-            end = at + DATA_SIZE
-            if at >= 0 and end <= len(out):
-                out[at:end] = data[i]
-            else:
-                part = data[i][max(0, -at) : len(out) - at]
-                out[max(0, at) : max(0, at) + len(part)] = part
-            at = end
-            base += PLAIN_SIZE
 
     def _copy_out(self, plain: Buffer, done: int, skip: int, out: memoryview) -> None:
         """Copy the data of one block, number `done` of a run, out."""
@@ -302,27 +305,34 @@ class BlockStore:
             links: `previous` of the first and `next` of the last block.
             data: their data, a multiple of 4008 bytes.
         """
-        run, cipher, commit = self._run, self._cipher, self.commit_number
         count = len(data) // DATA_SIZE
-        previous, last = links
-        pack, digest, plain = BLOCK_HEAD.pack_into, cipher.digest, run.plain
-        base = at = 0
-        for i in range(count):
-            here = position + i
-            part = data[at : at + DATA_SIZE]
-            following = here + 1 if i + 1 < count else last
-            pack(plain, base, previous, following, index + i, stream, digest(part, commit))
-            run.data[i][:] = part
-            previous = here
-            base += PLAIN_SIZE
-            at += DATA_SIZE
-        tags, extents = self._write_out(cipher, count)
+        plains = self._headed(position, index, stream, links, data)
+        tags, extents = self._write_out(self._cipher, plains, count)
         dirty = self.dirty
         if dirty:
             for i in range(position, position + count):
                 dirty.pop(i, None)
         slots = [slot + i for slot, size in extents for i in range(size)]
         self.map.set_run(position, slots, tags)
+
+    def _headed(
+        self, position: int, index: int, stream: bytes, links: tuple[int, int], data: memoryview
+    ) -> Iterator[Buffer]:
+        """The plaintexts of a run, one after the other in the scratch."""
+        run = self._run
+        plain, room = run.plain, run.data
+        digest, pack = self._cipher.digester(self.commit_number), BLOCK_HEAD.pack_into
+        previous, last = links
+        final = len(data) - DATA_SIZE
+        for at in range(0, len(data), DATA_SIZE):
+            part = data[at : at + DATA_SIZE]
+            following = last if at == final else position + 1
+            pack(plain, 0, previous, following, index, stream, digest(part))
+            room[:] = part
+            yield plain
+            previous = position
+            position += 1
+            index += 1
 
     def seal(self) -> None:
         """Seal all changed blocks into fresh slots."""
@@ -331,22 +341,28 @@ class BlockStore:
             self._seal_chunk(positions[at : at + MAX_RUN])
 
     def _seal_chunk(self, positions: list[int]) -> None:
-        run, cipher, dirty, commit = self._run, self._cipher, self.dirty, self.commit_number
-        for i, position in enumerate(positions):
-            plain = dirty[position]
-            run.plains[i][:] = plain
-            plain[_DIGEST] = digest = cipher.digest(run.data[i], commit)
-            run.plains[i][_DIGEST] = digest
-        tags, extents = self._write_out(cipher, len(positions))
+        dirty = self.dirty
+        plains = self._digested(positions)
+        tags, extents = self._write_out(self._cipher, plains, len(positions))
         slots = [slot + i for slot, size in extents for i in range(size)]
         change = self.map.set
         for position, slot, tag in zip(positions, slots, tags, strict=True):
             change(position, slot, tag)
             self._remember(slot.to_bytes(4, "big") + tag, dirty.pop(position))
 
-    def _write_out(self, cipher: BlockCipher, count: int) -> tuple[list[bytes], list[Extent]]:
-        """Seal the first `count` blocks of the run buffer and write them to fresh slots."""
-        tags = cipher.seal_run(self._run, count)
+    def _digested(self, positions: list[int]) -> Iterator[Buffer]:
+        """Changed blocks with their digests set."""
+        dirty, digest = self.dirty, self._cipher.digester(self.commit_number)
+        for position in positions:
+            plain = dirty[position]
+            plain[_DIGEST] = digest(memoryview(plain)[_HEAD:])
+            yield plain
+
+    def _write_out(
+        self, cipher: BlockCipher, plains: Iterable[Buffer], count: int
+    ) -> tuple[list[bytes], list[Extent]]:
+        """Seal `count` plaintexts and write them to fresh slots: tag prefixes, extents."""
+        tags = cipher.seal_run(self._run, plains, count)
         self.counts.sealed += count
         extents = self._place(count)
         self.counts.written += count * BLOCK_SIZE
@@ -367,7 +383,7 @@ class BlockStore:
         slots = self._slots
         assert slots is not None  # noqa: S101 - readers never write
         extents = slots.take(count)
-        sealed, at = self._run.sealed_view, 0
+        sealed, at = self._run.sealed, 0
         try:
             for slot, size in extents:
                 end = at + size * BLOCK_SIZE
@@ -400,18 +416,23 @@ class BlockStore:
         """Seal map nodes (at most 256) into fresh slots; return their entries."""
         if not nodes:
             return []
-        run, cipher, commit = self._run, self._node_cipher, self.commit_number
-        for i, (level, ordinal, data) in enumerate(nodes):
-            identity = NODE_IDENTITY.pack(NODE_MAGIC, level, commit)
-            digest = cipher.digest(data, commit)
-            BLOCK_HEAD.pack_into(
-                run.plains[i], 0, NO_POSITION, NO_POSITION, ordinal, identity, digest
-            )
-            run.data[i][:] = data
-        tags, extents = self._write_out(cipher, len(nodes))
+        plains = self._noded(nodes)
+        tags, extents = self._write_out(self._node_cipher, plains, len(nodes))
         self.counts.nodes_sealed += len(nodes)
         slots = (slot + i for slot, size in extents for i in range(size))
         return [slot.to_bytes(4, "big") + tag for slot, tag in zip(slots, tags, strict=True)]
+
+    def _noded(self, nodes: Sequence[tuple[int, int, bytearray]]) -> Iterator[Buffer]:
+        """The plaintexts of map nodes, one after the other in the scratch."""
+        run, commit = self._run, self.commit_number
+        digest = self._node_cipher.digester(commit)
+        for level, ordinal, data in nodes:
+            identity = NODE_IDENTITY.pack(NODE_MAGIC, level, commit)
+            BLOCK_HEAD.pack_into(
+                run.plain, 0, NO_POSITION, NO_POSITION, ordinal, identity, digest(data)
+            )
+            run.data[:] = data
+            yield run.plain
 
     # --- the whole store
 

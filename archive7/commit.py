@@ -277,6 +277,11 @@ class Container:
     # --- transactions
 
     @property
+    def next_number(self) -> int:
+        """The number that the next commit gets."""
+        return self._next
+
+    @property
     def is_changed(self) -> bool:
         """Whether there is something to commit."""
         return bool(
@@ -288,7 +293,7 @@ class Container:
 
     def savepoint(self) -> Savepoint:
         """Write all changes into fresh slots and note the state."""
-        self._writable()
+        self.check_writable()
         self.blocks.seal()
         chart = self.blocks.map
         chart.write()
@@ -330,7 +335,7 @@ class Container:
         Cost: the changed blocks, folded nodes when more than 180 entries changed, one root; two
         writes.  Raises: FullError (rolled back by the caller), SyncFailedError.
         """
-        self._writable()
+        self.check_writable()
         if not self.is_changed and not (fold and not self.blocks.map.is_folded):
             if durable and self._durable.hash != self.root.hash:
                 self._sync()
@@ -425,7 +430,7 @@ class Container:
 
     def sync(self) -> None:
         """Make the last commit durable.  Durable: everything committed when this returns."""
-        self._writable()
+        self.check_writable()
         if self._durable.hash != self.root.hash:
             self._sync()
 
@@ -536,7 +541,8 @@ class Container:
         if self._is_closed:
             raise ClosedError("the archive is closed")
 
-    def _writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raise ClosedError, ReadOnlyError or SyncFailedError if nothing can be written."""
         self._usable()
         if self.is_readonly:
             raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
@@ -544,6 +550,16 @@ class Container:
             raise SyncFailedError(
                 errno.EIO, "a sync failed: reopen the archive to go on", self.device.name
             )
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether a sync failed, so that nothing can be written any more."""
+        return self._is_failed
+
+    @property
+    def must_finish(self) -> bool:
+        """Whether `close` has something to write."""
+        return self.root.hash != self._durable.hash or not self._durable.is_marked
 
     @property
     def is_closed(self) -> bool:
@@ -567,11 +583,13 @@ class Container:
     def _finish(self) -> None:
         if self.is_changed:
             self.rollback()
-        if self.root.hash == self._durable.hash and self._durable.is_marked:
+        if not self.must_finish:
             return
-        if not self._readers_hold():
-            self.slots.cut_tail(1)
         self.commit(durable=True, fold=True)
-        self._settle(self.root, self._place, self._base_place)
+        root = self.root
+        if not self._readers_hold() and self.slots.cut_tail(1):
+            root, _ = self._new_root(self._next, True).with_hash()
+        self._settle(root, self._place, self._base_place)
+        self.root = root
         self._cut_excess()
 

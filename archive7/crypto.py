@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ctypes import c_char as _char
 from ctypes import c_ulonglong as _ulonglong
 from ctypes import create_string_buffer as _create_buffer
@@ -111,29 +111,28 @@ def unwrap_key(wrap: bytes, sealed: bytes, aad: bytes) -> bytearray | None:
 
 
 class RunBuffer:
-    """Room for a run of up to `count` blocks, plain and sealed, with a view per block.
+    """Scratch for one plaintext, and room for a run of sealed blocks with views into it.
 
-    One allocation and one set of views serve every run; the bulk path makes no object per block
-    beyond nonces and tags.
+    One allocation and one set of views serve every run: the bulk path makes no object per block
+    beyond nonces and tags, and its plaintext stays in the processor's nearest cache.
     """
 
-    __slots__ = ("count", "data", "plain", "plains", "sealed", "sealeds", "sealed_view")
+    __slots__ = ("boxes", "count", "data", "nonces", "plain", "plain_view", "sealed", "tags")
 
-    def __init__(self, count: int, head_size: int) -> None:
+    def __init__(self, count: int, head_size: int, tag_offset: int) -> None:
         self.count = count
-        self.plain = bytearray(PLAIN_SIZE * count)
-        self.sealed = bytearray(BLOCK_SIZE * count)
-        plain, sealed = memoryview(self.plain), memoryview(self.sealed)
-        self.sealed_view = sealed
-        self.plains = [plain[i * PLAIN_SIZE : (i + 1) * PLAIN_SIZE] for i in range(count)]
-        self.data = [view[head_size:] for view in self.plains]
-        self.sealeds = [
-            sealed[i * BLOCK_SIZE + NONCE_SIZE : (i + 1) * BLOCK_SIZE] for i in range(count)
-        ]
+        self.plain = bytearray(PLAIN_SIZE)
+        self.plain_view = memoryview(self.plain)
+        self.data = self.plain_view[head_size:]
+        self.sealed = sealed = memoryview(bytearray(BLOCK_SIZE * count))
+        starts = range(0, len(sealed), BLOCK_SIZE)
+        self.nonces = [sealed[at : at + NONCE_SIZE] for at in starts]
+        self.boxes = [sealed[at + NONCE_SIZE : at + BLOCK_SIZE] for at in starts]
+        self.tags = [sealed[at + tag_offset :][:TAG_PREFIX_SIZE] for at in starts]
 
-    def wipe(self, count: int) -> None:
-        """Zero the first `count` plaintexts."""
-        self.plain[: count * PLAIN_SIZE] = bytes(count * PLAIN_SIZE)
+    def wipe(self) -> None:
+        """Zero the plaintext."""
+        self.plain[:] = bytes(PLAIN_SIZE)
 
 
 class BlockCipher(ABC):
@@ -143,24 +142,33 @@ class BlockCipher(ABC):
     tag_offset: int  # of the tag in a sealed block
 
     @abstractmethod
-    def seal_run(self, run: RunBuffer, count: int) -> list[bytes]:
-        """Seal the first `count` plaintexts of `run`; return their tag prefixes."""
+    def seal_run(self, run: RunBuffer, plains: Iterable[Buffer], count: int) -> list[bytes]:
+        """Seal `count` plaintexts one behind the other into `run`; return their tag prefixes.
+
+        Each plaintext is sealed before the next is asked for: they may share one buffer.
+        """
 
     @abstractmethod
-    def open_run(self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]) -> int:
-        """Open as many blocks as there are `tags`; return how many are genuine.
+    def open_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]
+    ) -> Iterator[memoryview]:
+        """Open blocks one behind the other into the scratch of `run`, which is yielded.
 
-        A block whose tag prefix is not the expected one is not opened.  Where the answer is less
-        than ``len(tags)``, the plaintexts from that block on are zero.
+        A block whose tag prefix is not the expected one is not opened.  At the first that is
+        not genuine the scratch is zeroed and nothing more is yielded.
         """
+
+    def run_buffer(self, count: int, head_size: int) -> RunBuffer:
+        """A buffer for runs of up to `count` blocks."""
+        return RunBuffer(count, head_size, self.tag_offset)
 
     @abstractmethod
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
         """Open one block; None if it is not genuine or has not the tag prefix `tag`."""
 
     @abstractmethod
-    def digest(self, data: Buffer, commit: int) -> bytes:
-        """The 20 bytes of the digest field for `data` (4008 bytes)."""
+    def digester(self, commit: int) -> Callable[[Buffer], bytes]:
+        """What makes the 20 bytes of the digest field from the data (4008 bytes)."""
 
     def tag(self, sealed: Buffer) -> bytes:
         """The tag prefix of a sealed block."""
@@ -168,7 +176,7 @@ class BlockCipher(ABC):
 
     def digest_matches(self, digest: bytes, data: Buffer) -> bool:
         """Whether `digest` is that of `data`, whatever commit it carries."""
-        return self.digest(data, 0)[: self.digest_size] == digest[: self.digest_size]
+        return self.digester(0)(data)[: self.digest_size] == digest[: self.digest_size]
 
     digest_size: int = 16
 
@@ -213,45 +221,43 @@ class XaesCipher(BlockCipher):
             cipher = self._ciphers[prefix] = AESGCM(xaes_subkey(self._key, prefix))
         return cipher
 
-    def seal_run(self, run: RunBuffer, count: int) -> list[bytes]:
+    def seal_run(self, run: RunBuffer, plains: Iterable[Buffer], count: int) -> list[bytes]:
         drawn = os.urandom(1 + 12 * count)
         prefix = self._prefixes[drawn[0]]
         cipher = self._cipher(prefix)
         assert cipher is not None  # noqa: S101 - own prefixes are known
-        seal, aad, sealed = cipher.encrypt_into, self._aad, run.sealed
-        tags = []
-        at, offset = 1, 0
-        for plain, out in zip(run.plains[:count], run.sealeds, strict=False):
+        seal, aad, at = cipher.encrypt_into, self._aad, 1
+        for plain, box, room in zip(plains, run.boxes, run.nonces, strict=False):
             nonce = drawn[at : at + 12]
-            seal(nonce, plain, aad, out)
-            sealed[offset : offset + NONCE_SIZE] = prefix + nonce
-            offset += BLOCK_SIZE
-            tags.append(bytes(sealed[offset - TAG_SIZE : offset - TAG_SIZE + TAG_PREFIX_SIZE]))
+            seal(nonce, plain, aad, box)
+            room[:] = prefix + nonce
             at += 12
-        return tags
+        return [tag.tobytes() for tag in run.tags[:count]]
 
-    def open_run(self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]) -> int:
-        view, ciphers, aad = memoryview(sealed), self._ciphers, self._aad
-        offset = done = 0
+    def open_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]
+    ) -> Iterator[memoryview]:
+        view, ciphers, aad, plain = memoryview(sealed), self._ciphers, self._aad, run.plain_view
+        start = 0
         try:
-            for tag, plain in zip(tags, run.plains, strict=False):
-                end = offset + BLOCK_SIZE
+            for tag in tags:
+                end = start + BLOCK_SIZE
                 if sealed[end - TAG_SIZE : end - TAG_SIZE + TAG_PREFIX_SIZE] != tag:
                     break
-                prefix = sealed[offset : offset + 12]
+                prefix = sealed[start : start + 12]
                 cipher = ciphers.get(prefix) or self._cipher(prefix)
                 if cipher is None:
                     break
                 cipher.decrypt_into(
-                    sealed[offset + 12 : offset + 24], view[offset + 24 : end], aad, plain
+                    sealed[start + 12 : start + 24], view[start + 24 : end], aad, plain
                 )
-                offset = end
-                done += 1
+                yield plain
+                start = end
+            else:
+                return
         except (InvalidTag, ValueError):
             pass
-        for plain in run.plains[done : len(tags)]:
-            plain[:] = bytes(PLAIN_SIZE)
-        return done
+        run.wipe()
 
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
         data = bytes(sealed)
@@ -266,8 +272,13 @@ class XaesCipher(BlockCipher):
         except (InvalidTag, ValueError):
             return None
 
-    def digest(self, data: Buffer, commit: int) -> bytes:
-        return xxhash.xxh3_128_digest(data) + (commit & 0xFFFFFFFF).to_bytes(4, "big")
+    def digester(self, commit: int) -> Callable[[Buffer], bytes]:
+        suffix, hash_of = (commit & 0xFFFFFFFF).to_bytes(4, "big"), xxhash.xxh3_128_digest
+
+        def digest(data: Buffer) -> bytes:
+            return hash_of(data) + suffix
+
+        return digest
 
 
 def _libsodium() -> Any:
@@ -293,31 +304,27 @@ class SecretboxCipher(BlockCipher):
         self._key = key
         self._sodium = _libsodium()
 
-    def seal_run(self, run: RunBuffer, count: int) -> list[bytes]:
+    def seal_run(self, run: RunBuffer, plains: Iterable[Buffer], count: int) -> list[bytes]:
         drawn = os.urandom(NONCE_SIZE * count)
         seal, key = self._sodium.crypto_secretbox_easy, self._key
-        tags = []
-        for i in range(count):
+        for i, plain in enumerate(plains):
             nonce = drawn[i * NONCE_SIZE : (i + 1) * NONCE_SIZE]
-            room = (_char * (BLOCK_SIZE - NONCE_SIZE)).from_buffer(run.sealeds[i])
-            if seal(room, bytes(run.plains[i]), _ulonglong(PLAIN_SIZE), nonce, key):
+            box = (_char * (BLOCK_SIZE - NONCE_SIZE)).from_buffer(run.boxes[i])
+            if seal(box, bytes(plain), _ulonglong(PLAIN_SIZE), nonce, key):
                 raise SuiteUnavailableError("libsodium refused to seal a block")
-            at = i * BLOCK_SIZE
-            run.sealed[at : at + NONCE_SIZE] = nonce
-            tags.append(self.tag(run.sealed_view[at : at + BLOCK_SIZE]))
-        return tags
+            run.nonces[i][:] = nonce
+        return [tag.tobytes() for tag in run.tags[:count]]
 
-    def open_run(self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]) -> int:
-        done = 0
-        for tag, plain in zip(tags, run.plains, strict=False):
-            block = self.open_block(sealed[done * BLOCK_SIZE : (done + 1) * BLOCK_SIZE], tag)
+    def open_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]
+    ) -> Iterator[memoryview]:
+        for i, tag in enumerate(tags):
+            block = self.open_block(sealed[i * BLOCK_SIZE : (i + 1) * BLOCK_SIZE], tag)
             if block is None:
-                break
-            plain[:] = block
-            done += 1
-        for plain in run.plains[done : len(tags)]:
-            plain[:] = bytes(PLAIN_SIZE)
-        return done
+                run.wipe()
+                return
+            run.plain[:] = block
+            yield run.plain_view
 
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
         data = bytes(sealed)
@@ -331,8 +338,8 @@ class SecretboxCipher(BlockCipher):
             return None
         return bytes(room.raw)
 
-    def digest(self, data: Buffer, commit: int) -> bytes:
-        return hashlib.sha1(data, usedforsecurity=False).digest()
+    def digester(self, commit: int) -> Callable[[Buffer], bytes]:
+        return lambda data: hashlib.sha1(data, usedforsecurity=False).digest()
 
 
 def block_cipher(

@@ -86,6 +86,8 @@ NO_POSITION: Final = -1
 
 # identity, begin, end, count, length, compression
 STREAM: Final = Struct("!16siiIQH")
+# count of extents that follow the stream record in the registry (0: a single run)
+EXTENT_COUNT: Final = Struct("!I")
 # first index, begin, count of blocks
 EXTENT: Final = Struct("!IiI")
 

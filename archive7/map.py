@@ -229,11 +229,13 @@ class Map:
         slots = decode_numbers("I", node[4 * at : 4 * (at + size)])
         for i in self._changed_in(first, size):
             slots[i] = int.from_bytes(self.changes.pop(first + i)[4:8], "big")
-        release = self._release
-        for slot in slots:
-            if slot:
-                release(slot)
-        self.used -= size - slots.count(0)
+        taken = size - slots.count(0)
+        if taken:
+            release = self._release
+            for slot in slots:
+                if slot:
+                    release(slot)
+            self.used -= taken
         self.is_changed = True
         node[4 * at : 4 * (at + size)] = bytes(4 * size)
         base = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at

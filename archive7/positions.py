@@ -57,6 +57,20 @@ class PositionTable:
         self._log.append((True, first, count))
         return first, count
 
+    def take_free(self) -> int | None:
+        """Take one free position below the end, or None if none is known."""
+        if not self._starts:
+            return None
+        first = self._starts[-1]
+        self._remove(first, 1)
+        self._log.append((True, first, 1))
+        return first
+
+    def learn(self, free: Iterable[Extent]) -> None:
+        """Free positions that were found on disk."""
+        for first, count in free:
+            self._insert(first, count)
+
     def _find(self, count: int) -> int | None:
         starts, counts = self._starts, self._counts
         size = len(starts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from .crypto import BlockCipher, RunBuffer, sha256
+from .crypto import BlockCipher, sha256
 from .device import Device
 from .errors import CorruptError
 from .layout import (
@@ -174,17 +174,17 @@ class Ring:
     def __init__(self, device: Device, cipher: BlockCipher) -> None:
         self._device = device
         self._cipher = cipher
-        self._run = RunBuffer(1, BLOCK_HEAD.size)
+        self._run = cipher.run_buffer(1, BLOCK_HEAD.size)
 
     def seal(self, root: Root, data: bytes | None = None) -> bytes:
         """The sealed block (4096 bytes) of `root`."""
         if data is None:
             data = root.encode()
-        digest = self._cipher.digest(data, root.number)
+        digest = self._cipher.digester(root.number)(data)
         run = self._run
         BLOCK_HEAD.pack_into(run.plain, 0, NO_POSITION, NO_POSITION, 0, _NIL, digest)
-        run.data[0][:] = data
-        self._cipher.seal_run(run, 1)
+        run.data[:] = data
+        self._cipher.seal_run(run, [run.plain], 1)
         return bytes(run.sealed)
 
     def write(self, place: int, sealed: bytes) -> None:

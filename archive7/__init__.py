@@ -1,0 +1,2 @@
+"""Archive7."""
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,590 @@
+"""Ordered map, bytes -> bytes: a B+tree whose nodes are blocks of one stream.
+
+Owns nodes, search, insertion, deletion with merging, iteration, bulk loading.  May assume a
+`NodeStore` that keeps 4008 bytes under a position.  Promises: the root node never moves, nodes
+are encoded once per `flush`, iteration goes on rightly while the tree changes, and `check`
+asserts every invariant.  Changes are in memory until `flush`; durability is the commit's.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, pairwise
+from typing import Final, Protocol
+
+from .errors import TreeCorruptError, UsageError
+from .layout import (
+    DATA_SIZE,
+    MAX_ITEM_SIZE,
+    MAX_KEY_SIZE,
+    NO_POSITION,
+    TREE_CAPACITY,
+    TREE_CHILD_SIZE,
+    TREE_FREE_MAGIC,
+    TREE_MAGIC,
+    TREE_NODE,
+    TREE_SIZE_SIZE,
+    VALUE_IN_STREAM,
+    decode_numbers,
+    encode_numbers,
+)
+
+_CACHE: Final = 2048  # decoded nodes
+_LOW: Final = TREE_CAPACITY // 4  # a node below that is merged or refilled
+_LEAF_ITEM: Final = 2 * TREE_SIZE_SIZE
+_INNER_ITEM: Final = TREE_SIZE_SIZE + TREE_CHILD_SIZE
+_MAX_LEVEL: Final = 32
+
+
+class NodeStore(Protocol):
+    """Where nodes stand."""
+
+    def read_node(self, position: int) -> bytes:
+        """The 4008 bytes at `position`."""
+
+    def write_node(self, position: int, data: bytes) -> None:
+        """Replace the 4008 bytes at `position`."""
+
+    def new_node(self) -> int:
+        """A new position."""
+
+    def write_value(self, value: bytes) -> bytes:
+        """Keep a value that is too large for a node; return a record of at most 64 bytes."""
+
+    def read_value(self, record: bytes) -> bytes:
+        """The value kept under `record`."""
+
+    def free_value(self, record: bytes) -> None:
+        """The value kept under `record` is not needed any more."""
+
+
+class _Node:
+    """A decoded node: `values` in a leaf (level 0), `children` above."""
+
+    __slots__ = ("children", "far", "keys", "level", "position", "size", "values")
+
+    def __init__(self, position: int, level: int) -> None:
+        self.position = position
+        self.level = level
+        self.keys: list[bytes] = []
+        self.values: list[bytes] = []
+        self.children: list[int] = []
+        self.far: set[bytes] = set()  # keys whose value is the record of a stream
+        self.size = 0
+
+    def measure(self) -> None:
+        """Set `size` from the contents."""
+        keys = sum(map(len, self.keys))
+        if self.level:
+            self.size = keys + _INNER_ITEM * len(self.keys) + TREE_CHILD_SIZE
+        else:
+            self.size = keys + sum(map(len, self.values)) + _LEAF_ITEM * len(self.keys)
+
+    def take(self, other: _Node, start: int, end: int) -> None:
+        """Append items `start` to `end` of `other` (a leaf)."""
+        self.keys += other.keys[start:end]
+        self.values += other.values[start:end]
+        if other.far:
+            self.far |= other.far.intersection(other.keys[start:end])
+
+    def encode(self, free: int) -> bytes:
+        """The 4008 bytes of this node; `free` is the head of the free list (root only)."""
+        keys = self.keys
+        head = TREE_NODE.pack(TREE_MAGIC, self.level, len(keys), free)
+        sizes = list(map(len, keys))
+        if self.level:
+            links = encode_numbers("I", self.children)
+            parts = [head, encode_numbers("H", sizes), links, *keys]
+        else:
+            lengths = list(map(len, self.values))
+            for key in self.far:
+                lengths[bisect_left(keys, key)] |= VALUE_IN_STREAM
+            parts = [head, encode_numbers("H", sizes + lengths), *keys, *self.values]
+        return b"".join(parts).ljust(DATA_SIZE, b"\0")
+
+
+def _decode(position: int, data: bytes) -> tuple[_Node, int]:
+    """Decode a node and the head of the free list.  Raises TreeCorruptError."""
+    magic, level, count, free = TREE_NODE.unpack_from(data)
+    if magic != TREE_MAGIC or level > _MAX_LEVEL:
+        raise TreeCorruptError("this block is no tree node: run check", block=position)
+    node = _Node(position, level)
+    at = TREE_NODE.size + TREE_SIZE_SIZE * count * (1 if level else 2)
+    sizes = decode_numbers("H", data[TREE_NODE.size : at]).tolist()
+    far = []
+    if level:
+        end = at + TREE_CHILD_SIZE * (count + 1)
+        node.children = decode_numbers("I", data[at:end]).tolist()
+        at = end
+    else:
+        far = [i - count for i in range(count, len(sizes)) if sizes[i] & VALUE_IN_STREAM]
+        for i in far:
+            sizes[count + i] &= VALUE_IN_STREAM - 1
+    if at > DATA_SIZE or at + sum(sizes) > DATA_SIZE or not len(sizes) == count * (2 - bool(level)):
+        raise TreeCorruptError("a tree node's sizes are out of range", block=position)
+    items = [data[a:b] for a, b in pairwise(accumulate(sizes, initial=at))]
+    node.keys, node.values = items[:count], items[count:]
+    node.far = {node.keys[i] for i in far}
+    node.measure()
+    return node, free
+
+
+class BTree:
+    """Ordered map in the blocks of a stream.
+
+    Args:
+        store: where the nodes stand.
+        root: position of the root node; it never changes.
+
+    Keys have up to 512 bytes; a key and value of more than 1280 bytes together have the value in
+    a stream of its own.  Cost of one operation: one block per level at most, most of them cached.
+    """
+
+    def __init__(self, store: NodeStore, root: int) -> None:
+        self._store = store
+        self._root = root
+        self.reset()
+
+    @classmethod
+    def create(cls, store: NodeStore) -> BTree:
+        """Make an empty tree; its root is the first node that `store` gives."""
+        tree = cls.__new__(cls)
+        tree._store, tree._root = store, store.new_node()
+        tree.reset()
+        node = _Node(tree._root, 0)
+        tree._nodes[node.position] = node
+        tree._touch(node)
+        return tree
+
+    @property
+    def root(self) -> int:
+        """Position of the root node."""
+        return self._root
+
+    def reset(self) -> None:
+        """Forget everything that was not flushed, and what is cached."""
+        self._nodes: dict[int, _Node] = {}
+        self._dirty: dict[int, _Node] = {}
+        self._free: int | None = None  # head of the free list, not read yet
+        self._version = 0
+
+    # --- nodes
+
+    def _node(self, position: int, level: int | None = None) -> _Node:
+        """The node at `position`, which must stand on `level`."""
+        node = self._nodes.get(position)
+        if node is None:
+            node, free = _decode(position, self._store.read_node(position))
+            if position == self._root:
+                self._free = free
+            if len(self._nodes) >= _CACHE:
+                self._shrink()
+            self._nodes[position] = node
+        if level is not None and node.level != level:
+            raise TreeCorruptError("a tree node stands on the wrong level", block=position)
+        return node
+
+    def _shrink(self) -> None:
+        """Drop the older half of the cached nodes."""
+        if len(self._dirty) > _CACHE // 2:
+            self.flush()
+        clean = [position for position in self._nodes if position not in self._dirty]
+        for position in clean[: _CACHE // 2]:
+            del self._nodes[position]
+
+    def _touch(self, node: _Node) -> None:
+        self._dirty[node.position] = node
+        self._version += 1
+
+    def _new(self, level: int) -> _Node:
+        """A new, empty node, from the free list if there is one."""
+        self._node(self._root)  # the head of the free list stands there
+        position = self._free if self._free is not None else NO_POSITION
+        if position != NO_POSITION:
+            magic, _, _, self._free = TREE_NODE.unpack_from(self._store.read_node(position))
+            if magic != TREE_FREE_MAGIC:
+                raise TreeCorruptError("the tree's free list is broken", block=position)
+            self._touch(self._node(self._root))
+        else:
+            position = self._store.new_node()
+        node = self._nodes[position] = _Node(position, level)
+        self._dirty[position] = node
+        return node
+
+    def _drop(self, node: _Node) -> None:
+        """Put a node on the free list."""
+        root = self._node(self._root)
+        head = NO_POSITION if self._free is None else self._free
+        data = TREE_NODE.pack(TREE_FREE_MAGIC, 0, 0, head)
+        self._store.write_node(node.position, data.ljust(DATA_SIZE, b"\0"))
+        self._nodes.pop(node.position, None)
+        self._dirty.pop(node.position, None)
+        self._free = node.position
+        self._touch(root)
+
+    def flush(self) -> None:
+        """Encode every changed node into the store."""
+        for position in sorted(self._dirty):
+            free = NO_POSITION
+            if position == self._root and self._free is not None:
+                free = self._free
+            self._store.write_node(position, self._dirty[position].encode(free))
+        self._dirty.clear()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether `flush` has something to do."""
+        return bool(self._dirty)
+
+    # --- reading
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of `key`, or None."""
+        nodes = self._nodes
+        node = nodes.get(self._root) or self._node(self._root)
+        while node.level:
+            child = node.children[bisect_right(node.keys, key)]
+            below = nodes.get(child)
+            if below is None or below.level != node.level - 1:
+                below = self._node(child, node.level - 1)
+            node = below
+        keys = node.keys
+        at = bisect_left(keys, key)
+        if at < len(keys) and keys[at] == key:
+            return self._value(node, at)
+        return None
+
+    def _value(self, node: _Node, at: int) -> bytes:
+        value = node.values[at]
+        return self._store.read_value(value) if node.keys[at] in node.far else value
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.get(key) is not None
+
+    def __len__(self) -> int:
+        """The number of items.  Cost: every leaf is read."""
+        return sum(1 for _ in self.items())
+
+    def items(
+        self, low: bytes = b"", high: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over low <= key < high in order; the tree may change meanwhile."""
+        return self._backward(low, high) if reverse else self._forward(low, high)
+
+    def _forward(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        while True:
+            leaf, _, upper = self._find(low, bisect_right)
+            version = self._version
+            keys = leaf.keys
+            end = len(keys) if high is None else bisect_left(keys, high)
+            for at in range(bisect_left(keys, low), end):
+                key = keys[at]
+                yield key, self._value(leaf, at) if leaf.far else leaf.values[at]
+                if version != self._version:
+                    low = key + b"\0"
+                    break
+            else:
+                if upper is None or (high is not None and upper >= high):
+                    return
+                low = upper
+
+    def _backward(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        while True:
+            leaf, lower, _ = self._find(high, bisect_left)
+            version = self._version
+            keys = leaf.keys
+            end = len(keys) if high is None else bisect_left(keys, high)
+            for at in range(end - 1, bisect_left(keys, low) - 1, -1):
+                key = keys[at]
+                yield key, self._value(leaf, at)
+                if version != self._version:
+                    high = key
+                    break
+            else:
+                if lower is None or lower <= low:
+                    return
+                high = lower
+
+    def _find(
+        self, key: bytes | None, side: Callable[[list[bytes], bytes], int]
+    ) -> tuple[_Node, bytes | None, bytes | None]:
+        """The leaf for `key` (None: the last) and the separators around it."""
+        node = self._node(self._root)
+        lower = upper = None
+        while node.level:
+            at = len(node.keys) if key is None else side(node.keys, key)
+            if at:
+                lower = node.keys[at - 1]
+            if at < len(node.keys):
+                upper = node.keys[at]
+            node = self._node(node.children[at], node.level - 1)
+        return node, lower, upper
+
+    # --- changing
+
+    def insert(self, key: bytes, value: bytes, *, replace: bool = True) -> bool:
+        """Set `key` to `value`; True if the key is new.
+
+        With `replace=False` an existing key is left alone.
+        Raises: UsageError for a key of more than 512 bytes.
+        """
+        path: list[tuple[_Node, int]] = []
+        nodes = self._nodes
+        node = nodes.get(self._root) or self._node(self._root)
+        while node.level:
+            at = bisect_right(node.keys, key)
+            path.append((node, at))
+            child = node.children[at]
+            below = nodes.get(child)
+            if below is None or below.level != node.level - 1:
+                below = self._node(child, node.level - 1)
+            node = below
+        at = bisect_left(node.keys, key)
+        is_new = at == len(node.keys) or node.keys[at] != key
+        if not is_new and not replace:
+            return False
+        if len(key) > MAX_KEY_SIZE:
+            raise UsageError(f"a key has at most {MAX_KEY_SIZE} bytes")
+        is_far = len(key) + len(value) > MAX_ITEM_SIZE
+        if is_far:
+            value = self._store.write_value(value)
+        self._place(node, at, key, value, is_new, is_far)
+        self._touch(node)
+        if node.size > TREE_CAPACITY:
+            self._split(node, path, is_last=at == len(node.keys) - 1)
+        return is_new
+
+    def _place(
+        self, node: _Node, at: int, key: bytes, value: bytes, is_new: bool, is_far: bool
+    ) -> None:
+        """Put an item into a leaf."""
+        if is_new:
+            node.keys.insert(at, key)
+            node.values.insert(at, value)
+            node.size += len(key) + len(value) + _LEAF_ITEM
+        else:
+            old = node.values[at]
+            if key in node.far:
+                self._store.free_value(old)
+                node.far.discard(key)
+            node.values[at] = value
+            node.size += len(value) - len(old)
+        if is_far:
+            node.far.add(key)
+
+    def _split(self, node: _Node, path: list[tuple[_Node, int]], *, is_last: bool) -> None:
+        """Split a node that is too large, and its parents as needed."""
+        if not path:
+            node = self._push_down(node)
+            path = [(self._node(self._root), 0)]
+        parent, at = path.pop()
+        cut = len(node.keys) - 1 if is_last else _middle(node)
+        right = self._new(node.level)
+        if node.level:
+            separator = node.keys[cut]
+            right.keys, right.children = node.keys[cut + 1 :], node.children[cut + 1 :]
+            del node.keys[cut:], node.children[cut + 1 :]
+        else:
+            right.take(node, cut, len(node.keys))
+            separator = _between(node.keys[cut - 1], right.keys[0])
+            node.far -= right.far
+            del node.keys[cut:], node.values[cut:]
+        node.measure()
+        right.measure()
+        parent.keys.insert(at, separator)
+        parent.children.insert(at + 1, right.position)
+        parent.size += len(separator) + _INNER_ITEM
+        self._touch(node)
+        self._touch(parent)
+        if parent.size > TREE_CAPACITY:
+            self._split(parent, path, is_last=at == len(parent.keys) - 1 and is_last)
+
+    def _push_down(self, root: _Node) -> _Node:
+        """Move the root's contents one level down; the root keeps its position."""
+        below = self._new(root.level)
+        for name in ("keys", "values", "children", "far", "size"):
+            setattr(below, name, getattr(root, name))
+        root.level += 1
+        root.keys, root.values, root.far = [], [], set()
+        root.children = [below.position]
+        root.measure()
+        self._touch(root)
+        return below
+
+    def delete(self, key: bytes) -> bool:
+        """Remove `key`; False if it is not there."""
+        path: list[tuple[_Node, int]] = []
+        node = self._node(self._root)
+        while node.level:
+            at = bisect_right(node.keys, key)
+            path.append((node, at))
+            node = self._node(node.children[at], node.level - 1)
+        at = bisect_left(node.keys, key)
+        if at == len(node.keys) or node.keys[at] != key:
+            return False
+        if key in node.far:
+            self._store.free_value(node.values[at])
+            node.far.discard(key)
+        node.size -= len(key) + len(node.values[at]) + _LEAF_ITEM
+        del node.keys[at], node.values[at]
+        self._touch(node)
+        while path and node.size < _LOW:
+            node = self._refill(node, path)
+        return True
+
+    def _refill(self, node: _Node, path: list[tuple[_Node, int]]) -> _Node:
+        """Merge a small node with a neighbour, or share their items; return the parent."""
+        parent, at = path.pop()
+        if not parent.keys:
+            return self._pull_up(parent)
+        left_at = at - 1 if at else 0
+        left = self._node(parent.children[left_at], node.level)
+        right = self._node(parent.children[left_at + 1], node.level)
+        separator = parent.keys[left_at]
+        self._join(left, right, separator)
+        if left.size <= TREE_CAPACITY:
+            del parent.keys[left_at], parent.children[left_at + 1]
+            parent.measure()
+            self._drop(right)
+        else:
+            parent.keys[left_at] = self._share(left, right)
+            parent.measure()
+            self._touch(right)
+        self._touch(left)
+        self._touch(parent)
+        if parent.size > TREE_CAPACITY:
+            self._split(parent, path, is_last=False)
+            path.clear()
+            return parent
+        return self._pull_up(parent)
+
+    def _join(self, left: _Node, right: _Node, separator: bytes) -> None:
+        """Append all of `right` to `left` (which may be too large then)."""
+        if left.level:
+            left.keys += [separator, *right.keys]
+            left.children += right.children
+        else:
+            left.take(right, 0, len(right.keys))
+        left.measure()
+
+    def _share(self, left: _Node, right: _Node) -> bytes:
+        """Give the upper half of `left` to `right`, which is replaced; return the separator."""
+        cut = _middle(left)
+        if left.level:
+            separator = left.keys[cut]
+            right.keys, right.children = left.keys[cut + 1 :], left.children[cut + 1 :]
+            del left.keys[cut:], left.children[cut + 1 :]
+        else:
+            right.keys, right.values, right.far = [], [], set()
+            right.take(left, cut, len(left.keys))
+            separator = _between(left.keys[cut - 1], right.keys[0])
+            left.far -= right.far
+            del left.keys[cut:], left.values[cut:]
+        left.measure()
+        right.measure()
+        return separator
+
+    def _pull_up(self, node: _Node) -> _Node:
+        """A root with a single child takes over its contents."""
+        while node.position == self._root and node.level and not node.keys:
+            child = self._node(node.children[0], node.level - 1)
+            node.level -= 1
+            for name in ("keys", "values", "children", "far", "size"):
+                setattr(node, name, getattr(child, name))
+            self._touch(node)
+            self._drop(child)
+        return node
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Fill an empty tree from sorted items.
+
+        Raises: UsageError if the tree is not empty or the keys do not rise.
+        """
+        if self._node(self._root).keys:
+            raise UsageError("only an empty tree can be loaded in bulk")
+        last = None
+        for key, value in items:
+            if last is not None and key <= last:
+                raise UsageError("bulk loading needs rising keys")
+            self.insert(key, value)
+            last = key
+
+    # --- checking
+
+    def nodes(self) -> Iterator[tuple[int, int, int]]:
+        """Every node and free node: (position, level, item count); level -1 for a free one."""
+        stack = [(self._root, self._node(self._root).level)]
+        seen = set()
+        while stack:
+            position, level = stack.pop()
+            if position in seen:
+                raise TreeCorruptError("a tree node is reached twice", block=position)
+            seen.add(position)
+            node = self._node(position, level)
+            yield position, level, len(node.keys)
+            if level:
+                stack += [(child, level - 1) for child in reversed(node.children)]
+        head = NO_POSITION if self._free is None else self._free
+        while head != NO_POSITION:
+            if head in seen:
+                raise TreeCorruptError("the tree's free list runs in a circle", block=head)
+            seen.add(head)
+            yield head, -1, 0
+            magic, _, _, following = TREE_NODE.unpack_from(self._store.read_node(head))
+            if magic != TREE_FREE_MAGIC:
+                raise TreeCorruptError("the tree's free list is broken", block=head)
+            head = following
+
+    def check(self) -> Iterator[TreeCorruptError]:
+        """Yield every violated invariant: order, bounds, levels, sizes, links."""
+        yield from self._check_node(self._root, self._node(self._root).level, b"", None)
+        try:
+            for _ in self.nodes():
+                pass
+        except TreeCorruptError as error:
+            yield error
+
+    def _check_node(
+        self, position: int, level: int, low: bytes, high: bytes | None
+    ) -> Iterator[TreeCorruptError]:
+        try:
+            node = self._node(position, level)
+        except TreeCorruptError as error:
+            yield error
+            return
+        keys = node.keys
+        if any(a >= b for a, b in pairwise(keys)):
+            yield TreeCorruptError("keys do not rise", block=position)
+        if keys and (keys[0] < low or (high is not None and keys[-1] >= high)):
+            yield TreeCorruptError("keys leave the bounds of the parent", block=position)
+        if node.size > TREE_CAPACITY:
+            yield TreeCorruptError("a node is too large", block=position)
+        if position != self._root and not keys:
+            yield TreeCorruptError("a node is empty", block=position)
+        if level:
+            if len(node.children) != len(keys) + 1:
+                yield TreeCorruptError("children and keys do not fit", block=position)
+                return
+            bounds = [low, *keys, high]
+            for child, (first, last) in zip(node.children, pairwise(bounds), strict=True):
+                yield from self._check_node(child, level - 1, first or b"", last)
+
+
+def _middle(node: _Node) -> int:
+    """The item at which a node is split into halves of about the same size."""
+    half, total = node.size // 2, 0
+    extra = _INNER_ITEM if node.level else _LEAF_ITEM
+    for at, key in enumerate(node.keys):
+        total += len(key) + extra + (0 if node.level else len(node.values[at]))
+        if total >= half:
+            return min(max(at, 1), len(node.keys) - (2 if node.level else 1))
+    return len(node.keys) // 2
+
+
+def _between(left: bytes, right: bytes) -> bytes:
+    """The shortest key that separates: left < key <= right."""
+    for at, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return right[: at + 1]
+    return right[: len(left) + 1]

@@ -1,0 +1,195 @@
+"""Creation: making and opening container files on the host.
+
+Owns temporary names, the order of creating and publishing a file, and taking the locks.  May
+assume superblock and commit layers.  Promises: a file under its final name is a whole container;
+an existing file is replaced only when it is ours, unlocked and the new one is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets as _random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from .commit import Container
+from .crypto import SUITE_XAES256GCM
+from .device import Device, FileDevice, MemoryDevice, ObjectDevice
+from .errors import ExistsError, NotAnArchiveError, UsageError
+from .keyslots import KdfCost, Secrets, wipe
+from .layout import ARCHIVE_HEADER, MAGIC, SLOTS_OFFSET
+from .superblock import create, write_copies
+from .unlock import read, rewrite_damaged_copy
+
+Target = str | os.PathLike[str] | BinaryIO | Device
+
+MAX_KDF_MEMORY_KIB: Final = 262144
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a container is made or opened.
+
+    Attributes:
+        suite: cipher suite of a new container.
+        kdf: cost of a new passphrase slot.
+        header: archive header (344 bytes) of a new container.
+        max_kdf_memory_kib: most memory a keyslot may ask for.
+        lock: False to do without locks, where the caller knows to be alone.
+    """
+
+    suite: int = SUITE_XAES256GCM
+    kdf: KdfCost | None = None
+    header: bytes = bytes(ARCHIVE_HEADER.size)
+    max_kdf_memory_kib: int = MAX_KDF_MEMORY_KIB
+    lock: bool = True
+
+
+def open_container(
+    target: Target, secrets: Secrets, *, readonly: bool, options: Options | None = None
+) -> Container:
+    """Open an existing container.
+
+    Raises: FileNotFoundError, LockedError, FormatError, WrongKeyError, CorruptError; the file
+    is not touched where one of them is raised.
+    """
+    chosen = options or Options()
+    device = _device(target, readonly=readonly)
+    try:
+        if not readonly and chosen.lock and isinstance(device, FileDevice):
+            device.lock_writer()
+        unlocked = read(device, secrets, chosen.max_kdf_memory_kib)
+        try:
+            if unlocked.faults and not device.is_readonly:
+                rewrite_damaged_copy(device, unlocked)
+            return Container(
+                device, unlocked.superblock, unlocked.master, readonly=device.is_readonly
+            )
+        finally:
+            wipe(unlocked.master)
+    except BaseException:
+        device.close()
+        raise
+
+
+def create_container(
+    target: Target, secrets: Secrets, *, replace: bool, options: Options | None = None
+) -> Container:
+    """Make a new container; with `replace` an existing one gives way to it.
+
+    Durable: file and name, when this returns.
+    Raises: FileExistsError, LockedError; NotAnArchiveError for a file that is not ours.
+    """
+    chosen = options or Options()
+    if isinstance(target, str | os.PathLike):
+        return _create_file(Path(os.path.realpath(target)), secrets, replace, chosen)
+    device = _device(target, readonly=False)
+    if device.size():
+        if not replace:
+            raise ExistsError(17, "the file object is not empty", device.name)
+        _require_ours(device)
+        device.truncate(0)
+    return _fill(device, secrets, chosen)
+
+
+def _device(target: Target, *, readonly: bool) -> Device:
+    if isinstance(target, Device):
+        return target
+    if isinstance(target, str | os.PathLike):
+        return FileDevice(target, readonly=readonly)
+    if not hasattr(target, "seek"):
+        raise UsageError("the target must be a path or a seekable binary file object")
+    if isinstance(target, io.TextIOBase):
+        raise UsageError("the target must be a binary file object, not a text one")
+    device = ObjectDevice(target, readonly=readonly)
+    if device.is_readonly and not readonly:
+        raise UsageError("the file object is read-only: open the archive with mode 'r'")
+    return device
+
+
+def _fill(device: Device, secrets: Secrets, options: Options) -> Container:
+    """Write superblock and first root to an empty device."""
+    superblock, master = create(options.suite, secrets, options.kdf)
+    try:
+        device.truncate(SLOTS_OFFSET)
+        write_copies(device, superblock, master)
+        return Container(device, superblock, master, create=True, header=options.header)
+    finally:
+        wipe(master)
+
+
+def _require_ours(device: Device) -> None:
+    """Refuse to replace a non-empty file that is no container."""
+    if device.size() and device.pread(len(MAGIC), 0) != MAGIC:
+        raise NotAnArchiveError(
+            f"{device.name} is not an Archive7 container and is not replaced: "
+            "remove it first, or choose another name"
+        )
+
+
+def _create_file(path: Path, secrets: Secrets, replace: bool, options: Options) -> Container:
+    if not replace and os.path.lexists(path):
+        raise ExistsError(17, os.strerror(17), str(path))
+    old = None
+    if replace and path.exists():
+        old = FileDevice(path)
+    temporary = path.with_name(f".{path.name}.{_random.token_hex(6)}.tmp")
+    device = None
+    try:
+        if old is not None:
+            old.lock_writer()
+            _require_ours(old)
+        device = FileDevice(temporary, create=True)
+        device.lock_writer()
+        container = _fill(device, secrets, options)
+        publish(temporary, path, replace=replace)
+        device.path, device.name = path, str(path)
+    except BaseException:
+        if device is not None:
+            device.close()
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    finally:
+        if old is not None:
+            old.close()
+    return container
+
+
+def publish(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Give a finished file its final name, durably."""
+    if replace:
+        os.replace(temporary, path)
+    else:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise ExistsError(17, os.strerror(17), str(path)) from None
+        except OSError:  # a filesystem without hard links
+            if os.path.lexists(path):
+                raise ExistsError(17, os.strerror(17), str(path)) from None
+            os.rename(temporary, path)
+        else:
+            temporary.unlink()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to stable storage, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def memory_container(secrets: Secrets, *, options: Options | None = None) -> Container:
+    """A new container in memory."""
+    return cast(
+        "Container", create_container(MemoryDevice(), secrets, replace=False, options=options)
+    )

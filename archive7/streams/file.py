@@ -1,0 +1,238 @@
+"""VirtualFileObject: a raw binary file object over a stream.
+
+Owns position and mode of one open file.  May assume a stream.  Promises: behaves as
+`io.FileIO` does, minus what needs a descriptor.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from ..errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from .stream import BaseStream
+
+_MODES: Final = {
+    mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")
+}
+
+
+class VirtualFileObject(io.RawIOBase):
+    """Raw file object over a stream, to be wrapped by `io.BufferedReader` and the like.
+
+    Args:
+        stream: the stream; it is closed with the file object.
+        filename: what `name` tells.
+        mode: r, w, x or a, with + for both reading and writing; a b is ignored.
+        on_flush, on_close: called when data were handed over, and once at the end.
+
+    `w` cuts the stream, `x` refuses one that has data, `a` appends whatever the position is.
+    Source: seed 001 (VirtualFileObject), CPython's `io.FileIO`.
+    """
+
+    def __init__(
+        self,
+        stream: BaseStream,
+        filename: str,
+        mode: str = "r",
+        *,
+        on_flush: Callable[[], None] | None = None,
+        on_close: Callable[[VirtualFileObject], None] | None = None,
+    ) -> None:
+        found = _MODES.get("".join(sorted(mode.replace("b", ""), key="rwxa+".find)))
+        if found is None:
+            raise UsageError(f"invalid mode {mode!r}: use r, w, x or a, with + if need be")
+        kind, plus = found
+        self._stream = stream
+        self._lock = stream.manager.container.lock
+        self.name = filename
+        self._kind = kind
+        self._is_readable = kind == "r" or bool(plus)
+        self._is_writable = kind != "r" or bool(plus)
+        self._position = 0
+        self._has_written = False
+        self._on_flush, self._on_close = on_flush, on_close
+        if self._is_writable:
+            stream.manager.check_writable()
+        if kind == "x" and stream.len:
+            raise FileExistsError(17, os.strerror(17), filename)
+        if kind == "w":
+            with self._lock:
+                stream.truncate(0)
+            self._has_written = True
+        if kind == "a":
+            self._position = stream.len
+
+    @property
+    def stream(self) -> BaseStream:
+        """The internal data stream."""
+        return self._stream
+
+    @property
+    def mode(self) -> str:
+        """The mode, as `io.FileIO` tells it."""
+        if self._kind in "xa":
+            return self._kind + ("b+" if self._is_readable else "b")
+        return ("rb+" if self._is_writable else "rb") if self._is_readable else "wb"
+
+    # --- what the object can do
+
+    def readable(self) -> bool:
+        """Whether the object was opened for reading."""
+        self._check_closed()
+        return self._is_readable
+
+    def writable(self) -> bool:
+        """Whether the object was opened for writing."""
+        self._check_closed()
+        return self._is_writable
+
+    def seekable(self) -> bool:
+        """True."""
+        self._check_closed()
+        return True
+
+    def isatty(self) -> bool:
+        """False."""
+        self._check_closed()
+        return False
+
+    def fileno(self) -> NoReturn:
+        """There is no descriptor: raises io.UnsupportedOperation."""
+        raise io.UnsupportedOperation("a file in an archive has no descriptor")
+
+    def _check_closed(self) -> None:
+        if self.closed:
+            raise ClosedError("I/O operation on closed file")
+        if self._stream.is_closed:
+            raise ClosedError(f"{self.name!r} was closed, deleted or rolled back in the archive")
+
+    # --- reading
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Read into `buffer`; return the number of bytes, 0 at the end.
+
+        The position moves only after success, so that a retry after an error raises again.
+        """
+        self._check_closed()
+        if not self._is_readable:
+            raise io.UnsupportedOperation("File not open for reading")
+        view = memoryview(buffer)
+        if view.format != "B" or view.ndim != 1:
+            view = view.cast("B")
+        with self._lock:
+            size = self._stream.read_into(self._position, view)
+            self._position += size
+        return size
+
+    def readall(self) -> bytes:
+        """Read everything from the position to the end."""
+        self._check_closed()
+        if not self._is_readable:
+            raise io.UnsupportedOperation("File not open for reading")
+        with self._lock:
+            data = bytearray(max(0, self._stream.len - self._position))
+            size = self.readinto(data)
+        return bytes(data) if size == len(data) else bytes(data[:size])
+
+    # --- writing
+
+    def write(self, data: Buffer, /) -> int:
+        """Write all of `data`; return its size in bytes.
+
+        A gap behind the end is filled with zeros.  The data belong to the next commit.
+        """
+        self._check_closed()
+        if not self._is_writable:
+            raise io.UnsupportedOperation("File not open for writing")
+        view = memoryview(data)
+        if view.format != "B" or view.ndim != 1 or not view.contiguous:
+            view = view.cast("B")
+        with self._lock:
+            if self._kind == "a":
+                self._position = self._stream.len
+            if not view:
+                return 0
+            size = self._stream.write(self._position, view)
+            self._position += size
+            self._has_written = True
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Cut or lengthen to `size` bytes (None: the position); the position stays."""
+        self._check_closed()
+        if not self._is_writable:
+            raise io.UnsupportedOperation("File not open for writing")
+        with self._lock:
+            length = self._position if size is None else size.__index__()
+            if length < 0:
+                raise OSError(22, os.strerror(22))
+            self._stream.truncate(length)
+            self._has_written = True
+        return length
+
+    # --- the position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move the position; return it.  It may lie behind the end."""
+        self._check_closed()
+        offset = offset.__index__()
+        if whence == os.SEEK_SET:
+            position = offset
+        elif whence == os.SEEK_CUR:
+            position = self._position + offset
+        elif whence == os.SEEK_END:
+            position = self._stream.len + offset
+        else:
+            raise OSError(22, os.strerror(22))
+        if position < 0:
+            raise OSError(22, os.strerror(22))
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        self._check_closed()
+        return self._position
+
+    # --- the end
+
+    def flush(self) -> None:
+        """Hand over what was written: the next commit has it, whoever makes it."""
+        if self.closed:
+            raise ClosedError("I/O operation on closed file")
+        if self._has_written and self._on_flush is not None:
+            self._on_flush()
+            self._has_written = False
+
+    def close(self) -> None:
+        """Flush and close the stream; idempotent."""
+        if self.closed:
+            return
+        try:
+            super().close()
+        finally:
+            if self._on_close is not None:
+                self._on_close(self)
+            else:
+                self._stream.close()
+
+    def _dealloc_warn(self, source: object) -> None:
+        warnings.warn(f"unclosed file {source!r}", ResourceWarning, stacklevel=2, source=source)
+
+    def __repr__(self) -> str:
+        state = "[closed]" if self.closed else f"mode={self.mode!r}"
+        return f"<{type(self).__module__}.{type(self).__qualname__} {self.name!r} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
+

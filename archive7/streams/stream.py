@@ -1,0 +1,631 @@
+"""Streams: chains of blocks, with a cursor (the seed's API) and with offsets (the fast path).
+
+Owns the links, the record and the extents of one stream.  May assume a manager that gives and
+takes positions and blocks.  Promises: links are right at every commit, no operation walks the
+chain, bytes behind the length are zero.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from uuid import UUID
+
+from ..errors import ClosedError, TreeCorruptError, UsageError
+from ..layout import (
+    BLOCK_HEAD,
+    DATA_SIZE,
+    MAX_RUN,
+    NO_POSITION,
+    STREAM,
+    StructError,
+)
+from .block import StreamBlock
+from .extents import Extents
+
+if TYPE_CHECKING:
+    from .manager import StreamManager
+
+_HEAD: Final = BLOCK_HEAD.size
+_NO_DIGEST: Final = bytes(20)
+_ZEROS: Final = bytes(DATA_SIZE * MAX_RUN)
+_MAX_RESERVE: Final = 65536  # positions taken ahead of a growing stream
+_BULK: Final = 4  # whole blocks from which on they are sealed at once
+
+
+class BaseStream(ABC):
+    """Descriptor of an open stream.
+
+    Args:
+        manager: gives and takes blocks.
+        block: the block to stand at, or None for the first.
+        identity: of the stream.
+        begin, end: positions of the first and last block, -1 for none.
+        count: blocks in the stream.
+        length: bytes in the stream.
+        compression: `COMP_NONE`.
+
+    Source: seed 001 (angelos.archive7.streams.BaseStream); docs/format.rst, "Streams".
+    """
+
+    COMP_NONE = 0
+    FORMAT = STREAM.format
+    SIZE = STREAM.size
+
+    def __init__(
+        self,
+        manager: StreamManager,
+        block: StreamBlock | None,
+        identity: UUID,
+        begin: int = NO_POSITION,
+        end: int = NO_POSITION,
+        count: int = 0,
+        length: int = 0,
+        compression: int = 0,
+        *,
+        extents: Extents | None = None,
+    ) -> None:
+        self._manager = manager
+        self._blocks = manager.container.blocks
+        self._block = block
+        self._index = block.index if block is not None else 0
+        self._has_changed = False
+        self._is_closed = False
+        self.is_dirty = False  # the record differs from the one kept by the manager
+        self._reserve = (0, 0)  # positions taken ahead: first, count
+        self._fill(identity, begin, end, count, length, compression, extents)
+
+    def _fill(
+        self,
+        identity: UUID,
+        begin: int,
+        end: int,
+        count: int,
+        length: int,
+        compression: int,
+        extents: Extents | None,
+    ) -> None:
+        self._identity = identity
+        self._id = identity.bytes
+        self._begin, self._end = begin, end
+        self._count, self._length = count, length
+        self._compression = compression
+        self._extents = extents
+        self._tail_next: int | None = None  # what the last block names as next, if known
+
+    # --- the record
+
+    @property
+    def identity(self) -> UUID:
+        """Identity of the stream."""
+        return self._identity
+
+    @property
+    def manager(self) -> StreamManager:
+        """The stream's manager."""
+        return self._manager
+
+    @property
+    def count(self) -> int:
+        """Blocks in the stream."""
+        return self._count
+
+    @property
+    def len(self) -> int:
+        """Bytes in the stream."""
+        return self._length
+
+    @property
+    def compression(self) -> int:
+        """Compression of the data: `COMP_NONE`."""
+        return self._compression
+
+    def length(self, change: int = 0) -> int:
+        """Tell the length in bytes, after changing it by a relative number of bytes.
+
+        Raises: UsageError if the result is negative or more than the blocks hold.
+        """
+        if change:
+            length = self._length + change
+            if not 0 <= length <= self._count * DATA_SIZE:
+                raise UsageError(f"{self._count} blocks cannot hold {length} bytes")
+            self._length = length
+            self.is_dirty = True
+        return self._length
+
+    def __bytes__(self) -> bytes:
+        """The record of 38 bytes."""
+        return STREAM.pack(
+            self._id, self._begin, self._end, self._count, self._length, self._compression
+        )
+
+    def load_meta(self, stream: bytes | bytearray) -> bool:
+        """Fill the fields from a record; False (nothing changed) if it is damaged."""
+        try:
+            identity, begin, end, count, length, compression = self.meta_unpack(stream)
+        except StructError:
+            return False
+        is_empty = begin == end == NO_POSITION and count == length == 0
+        if not is_empty and not (
+            begin > 0 and end > 0 and (count == 1) <= (begin == end) and 0 < count
+        ):
+            return False
+        if length > count * DATA_SIZE or compression != self.COMP_NONE:
+            return False
+        self._fill(UUID(bytes=identity), begin, end, count, length, compression, None)
+        self._block = None
+        self._index = 0
+        return True
+
+    @staticmethod
+    def meta_unpack(data: bytes | bytearray) -> tuple[Any, ...]:
+        """Unpack 38 bytes: (identity, begin, end, count, length, compression)."""
+        return STREAM.unpack(data)
+
+    @property
+    def extents(self) -> Extents:
+        """Where the blocks stand; found by walking the chain where no extent map is kept."""
+        if self._extents is None:
+            self._extents = self._walk()
+        return self._extents
+
+    def _walk(self) -> Extents:
+        extents = Extents()
+        position = self._begin
+        for index in range(self._count):
+            extents.append(position, 1)
+            position = self._links_of(position, index)[1]
+        if self._count and extents.position(self._count - 1) != self._end:
+            raise TreeCorruptError("the chain does not end at its end", stream=self._identity)
+        return extents
+
+    def _links_of(self, position: int, index: int) -> tuple[int, int]:
+        """Previous and next as the block itself has them."""
+        plain = self._blocks.block(position, index, self._id)
+        previous, following, *_ = BLOCK_HEAD.unpack_from(plain)
+        return previous, following
+
+    # --- the cursor
+
+    @property
+    def block(self) -> StreamBlock:
+        """The block under the cursor.  Raises: UsageError for a stream without blocks."""
+        if self._block is None:
+            if not self._count:
+                raise UsageError("the stream has no block yet: extend() makes one")
+            self._index = min(self._index, self._count - 1)
+            position = self.extents.position(self._index)
+            plain = self._blocks.block(position, self._index, self._id)
+            self._block = StreamBlock(position, block=plain)
+        return self._block
+
+    @property
+    def data(self) -> bytearray:
+        """The data of the block under the cursor; call `changed` after writing to it."""
+        return self.block.data
+
+    def changed(self) -> None:
+        """Note that the block under the cursor was written to."""
+        self._has_changed = True
+
+    def save(self, enforce: bool = False) -> None:
+        """Save the block under the cursor if it was changed, or if enforced."""
+        if self._block is not None and (self._has_changed or enforce):
+            self._check_writable()
+            self._manager.save_block(self._block.position, self._block)
+            if self._block.index == self._count - 1:
+                self._tail_next = self._block.next
+        self._has_changed = False
+
+    def next(self) -> bool:
+        """Move to the next block; False at the last."""
+        return self._move(self._index + 1)
+
+    def previous(self) -> bool:
+        """Move to the previous block; False at the first."""
+        return self._move(self._index - 1)
+
+    def _move(self, index: int) -> bool:
+        if not 0 <= index < self._count:
+            return False
+        self._leave()
+        self._index = index
+        return True
+
+    def _leave(self) -> None:
+        """Save and forget the block under the cursor."""
+        if self._block is not None:
+            self.save()
+            self._block = None
+
+    def end(self) -> None:
+        """Move to the last block."""
+        self.wind(self._count - 1)
+
+    def wind(self, index: int) -> int:
+        """Move to block `index` (clamped to the stream); return the new index."""
+        target = max(0, min(index, self._count - 1))
+        if target != self._index:
+            self._leave()
+            self._index = target
+        return self._index
+
+    def __iter__(self) -> Iterator[StreamBlock]:
+        """Every block once, from the first to the last."""
+        self.wind(0)
+        if self._count:
+            yield self.block
+            while self.next():
+                yield self.block
+
+    def __reversed__(self) -> Iterator[StreamBlock]:
+        """Every block once, from the last to the first."""
+        self.end()
+        if self._count:
+            yield self.block
+            while self.previous():
+                yield self.block
+
+    def extend(self) -> bool:
+        """Add an empty block at the end and move to it; False if not at the end."""
+        if self._count and self._index != self._count - 1:
+            return False
+        self._check_writable()
+        self._leave()
+        self._grow(1)
+        self._put_fresh(self._count - 1, b"")
+        self._index = self._count - 1
+        return True
+
+    def push(self, block: StreamBlock) -> None:
+        """Append `block`, whose position is the stream's from now on, and move to it."""
+        self._leave()
+        self._give_back()
+        self._link_tail(block.position)
+        self._append_run(block.position, 1)
+        block.previous, block.next = self._links(self._count - 1)
+        block.index, block.stream = self._count - 1, self._identity
+        self._block, self._index = block, block.index
+        self.save(enforce=True)
+
+    def pop(self) -> StreamBlock | None:
+        """Take the last block off the stream, which gets as long as the blocks that are left.
+
+        Returns: the block, whose position is the caller's (to `recycle`), or None if empty.
+        """
+        if not self._count:
+            return None
+        self.end()
+        block = self.block
+        self._block = None
+        self.extents.cut(self._count - 1)
+        self._shrink_to(self._count - 1)
+        self._length = min(self._length, self._count * DATA_SIZE)
+        block.previous = block.next = NO_POSITION
+        return block
+
+    # --- bytes at offsets
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """Read up to `len(out)` bytes from `offset` on into `out`; return how many.
+
+        Cost: each block once, up to 256 per system call.
+        """
+        self._check_open()
+        if self._block is not None:
+            self._leave()
+        size = min(len(out), self._length - offset)
+        if size <= 0:
+            return 0
+        extents = self.extents
+        index, skip = divmod(offset, DATA_SIZE)
+        done = 0
+        while done < size:
+            position, left = extents.locate(index)
+            count = min(left, -(-(skip + size - done) // DATA_SIZE))
+            part = min(size - done, count * DATA_SIZE - skip)
+            self._blocks.read_run(
+                position, count, index, self._id, skip, out[done : done + part]
+            )
+            done += part
+            index += count
+            skip = 0
+        return size
+
+    def write(self, offset: int, data: memoryview) -> int:
+        """Write all of `data` (bytes) at `offset`; a gap before it is filled with zeros.
+
+        Whole blocks are sealed at once, parts of blocks stay in memory until the commit.
+        """
+        self._check_writable()
+        if self._block is not None:
+            self._leave()
+        if offset > self._length:
+            self._fill_gap(offset)
+        size = len(data)
+        old_count = self._count
+        need = -(-(offset + size) // DATA_SIZE) - old_count
+        if need > 0:
+            self._grow(need)
+        index, skip = divmod(offset, DATA_SIZE)
+        done = 0
+        while done < size:
+            left = size - done
+            if skip == 0 and left >= _BULK * DATA_SIZE:
+                count = self._write_bulk(index, data[done:])
+                done += count * DATA_SIZE
+                index += count
+                continue
+            part = min(DATA_SIZE - skip, left)
+            self._write_part(index, skip, data[done : done + part], is_fresh=index >= old_count)
+            done += part
+            index += 1
+            skip = 0
+        if offset + size > self._length:
+            self._length = offset + size
+        self.is_dirty = True
+        return size
+
+    def _write_bulk(self, index: int, data: memoryview) -> int:
+        """Seal as many whole blocks of `data` as one run takes; return how many."""
+        position, left = self.extents.locate(index)
+        count = min(len(data) // DATA_SIZE, left, MAX_RUN)
+        links = self._links(index)[0], self._links(index + count - 1)[1]
+        self._blocks.write_run(position, index, self._id, links, data[: count * DATA_SIZE])
+        return count
+
+    def _write_part(self, index: int, skip: int, data: memoryview, *, is_fresh: bool) -> None:
+        """Write inside one block, which is made if it is fresh."""
+        if is_fresh:
+            self._put_fresh(index, bytes(skip) + bytes(data))
+            return
+        position = self.extents.position(index)
+        self._blocks.block(position, index, self._id)
+        start = _HEAD + skip
+        self._blocks.mutable(position)[start : start + len(data)] = data
+
+    def _put_fresh(self, index: int, data: bytes) -> None:
+        """Make a block of the stream, zeros behind `data`."""
+        head = BLOCK_HEAD.pack(*self._links(index), index, self._id, _NO_DIGEST)
+        plain = bytearray(head + data.ljust(DATA_SIZE, b"\0"))
+        self._blocks.put(self.extents.position(index), plain)
+
+    def _fill_gap(self, offset: int) -> None:
+        """Lengthen the stream to `offset` with zeros."""
+        while self._length < offset:
+            room = -self._length % DATA_SIZE or len(_ZEROS)
+            size = min(offset - self._length, room)
+            self.write(self._length, memoryview(_ZEROS)[:size])
+
+    def truncate(self, length: int) -> int:
+        """Cut or lengthen (with zeros) to `length` bytes; return the new length.
+
+        Cost: the change only.  Raises: UsageError for a negative length.
+        """
+        self._check_writable()
+        if length < 0:
+            raise UsageError("a length is not negative")
+        self._leave()
+        if length > self._length:
+            self._fill_gap(length)
+        count = -(-length // DATA_SIZE)
+        if count < self._count:
+            for position, size in self.extents.cut(count):
+                self._manager.free_run(position, size)
+            self._shrink_to(count)
+        if length < self._length and length % DATA_SIZE:
+            plain = self._blocks.mutable(self._end)
+            start = _HEAD + length % DATA_SIZE
+            plain[start:] = bytes(len(plain) - start)
+        self._length = length
+        self._index = min(self._index, max(0, count - 1))
+        self.is_dirty = True
+        return length
+
+    # --- growing and shrinking
+
+    def _links(self, index: int) -> tuple[int, int]:
+        """Previous and next that block `index` must have."""
+        locate = self.extents.position
+        previous = locate(index - 1) if index else NO_POSITION
+        if index + 1 < self._count:
+            return previous, locate(index + 1)
+        first, count = self._reserve
+        following = first if count else NO_POSITION
+        self._tail_next = following
+        return previous, following
+
+    def _grow(self, need: int) -> None:
+        """Take positions for `need` more blocks."""
+        extents = self.extents
+        old_count = self._count
+        while need:
+            first, count = self._reserve
+            if not count:
+                first, count = self._manager.take_run(
+                    max(need, min(self._count, _MAX_RESERVE))
+                )
+            size = min(need, count)
+            if self._count == old_count:
+                self._link_tail(first)
+            self._reserve = (first + size, count - size)
+            extents.append(first, size)
+            if not self._count:
+                self._begin = first
+            self._count += size
+            self._end = first + size - 1
+            need -= size
+        self.is_dirty = True
+
+    def _append_run(self, first: int, size: int) -> None:
+        self.extents.append(first, size)
+        if not self._count:
+            self._begin = first
+        self._count += size
+        self._end = first + size - 1
+        self.is_dirty = True
+
+    def _link_tail(self, position: int) -> None:
+        """Make the last block name `position` as its next."""
+        if not self._count:
+            return
+        if self._tail_next is None:
+            self._tail_next = self._links_of(self._end, self._count - 1)[1]
+        if self._tail_next != position:
+            plain = self._blocks.mutable(self._end)
+            previous, _, index, stream, digest = BLOCK_HEAD.unpack_from(plain)
+            BLOCK_HEAD.pack_into(plain, 0, previous, position, index, stream, digest)
+
+    def _shrink_to(self, count: int) -> None:
+        """The extents have been cut to `count` blocks: fix the record and the new tail."""
+        self._give_back()
+        self._count = count
+        if count:
+            self._end = self.extents.position(count - 1)
+            self._tail_next = None
+            self._link_tail(NO_POSITION)
+            self._tail_next = NO_POSITION
+        else:
+            self._begin = self._end = NO_POSITION
+            self._tail_next = None
+        self.is_dirty = True
+
+    def _give_back(self) -> None:
+        """Give back the positions taken ahead."""
+        first, count = self._reserve
+        self._reserve = (0, 0)
+        if count:
+            self._manager.give_run(first, count)
+
+    # --- life
+
+    def reload(self, record: bytes, extents: Extents | None) -> None:
+        """Become what `record` says: the working state was thrown away."""
+        self._reserve = (0, 0)
+        self._block, self._has_changed = None, False
+        identity, begin, end, count, length, compression = STREAM.unpack(record)
+        self._fill(UUID(bytes=identity), begin, end, count, length, compression, extents)
+        self.is_dirty = False
+
+    def finish(self) -> None:
+        """Save the block under the cursor and give back the positions taken ahead."""
+        self._leave()
+        self._give_back()
+
+    def abandon(self) -> None:
+        """The stream is not there any more: every use raises from now on."""
+        self._is_closed = True
+        self._reserve = (0, 0)
+        self._block, self._has_changed, self.is_dirty = None, False, False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the stream can be used no more."""
+        return self._is_closed
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClosedError("the stream is closed, deleted or was rolled back")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        self._manager.check_writable()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Save and close the stream at its manager."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied")
+
+
+class DataStream(BaseStream):
+    """Stream for general use."""
+
+    def close(self) -> None:
+        """Save the block and close the stream at the manager."""
+        if not self._is_closed:
+            self._manager.close_stream(self)
+
+
+class InternalStream(BaseStream):
+    """Stream for internal use in a manager: trash, trees."""
+
+    def close(self) -> None:
+        """Save the block."""
+        if not self._is_closed:
+            self._leave()
+            self._give_back()
+
+    # --- a tree's nodes
+
+    def read_node(self, position: int) -> bytes:
+        """The data of the block at `position`, which is this stream's."""
+        plain = self._blocks.load(position)
+        if bytes(plain[12:28]) != self._id:
+            raise TreeCorruptError(
+                "a tree names a block of another stream", block=position, stream=self._identity
+            )
+        return bytes(plain[_HEAD:])
+
+    def write_node(self, position: int, data: bytes) -> None:
+        """Replace the data of the block at `position`."""
+        self._blocks.set_data(position, data)
+
+    def new_node(self) -> int:
+        """Append an empty block; return its position."""
+        self._grow_chain()
+        self._length = self._count * DATA_SIZE
+        return self._end
+
+    def _grow_chain(self) -> None:
+        """Append one block without needing the extents."""
+        first, count = self._reserve
+        if not count:
+            first, count = self._manager.take_run(max(1, min(self._count, 1024)))
+        previous = self._end if self._count else NO_POSITION
+        self._link_tail(first)
+        self._reserve = (first + 1, count - 1)
+        following = first + 1 if count > 1 else NO_POSITION
+        index = self._count
+        if not index:
+            self._begin = first
+        self._count, self._end, self._tail_next = index + 1, first, following
+        self._extents = None
+        head = BLOCK_HEAD.pack(previous, following, index, self._id, _NO_DIGEST)
+        self._blocks.put(first, bytearray(head + bytes(DATA_SIZE)))
+        self.is_dirty = True
+
+    def write_value(self, value: bytes) -> bytes:
+        """Keep a large value in a stream of its own; return its record."""
+        stream = ValueStream(self._manager, None, self._manager.new_identity())
+        stream.write(0, memoryview(value))
+        stream.close()
+        return bytes(stream)
+
+    def read_value(self, record: bytes) -> bytes:
+        """The value kept under `record`."""
+        stream = self._value(record)
+        value = bytearray(stream.len)
+        stream.read_into(0, memoryview(value))
+        return bytes(value)
+
+    def free_value(self, record: bytes) -> None:
+        """Free the blocks of a large value."""
+        self._value(record).truncate(0)
+
+    def _value(self, record: bytes) -> ValueStream:
+        stream = ValueStream(self._manager, None, self._identity)
+        if not stream.load_meta(record):
+            raise TreeCorruptError("the record of a large value is damaged: run check")
+        return stream
+
+
+class ValueStream(BaseStream):
+    """Stream of one large value of a tree; its record stands in the tree."""
+
+    def close(self) -> None:
+        """Give back the positions taken ahead."""
+        self._leave()
+        self._give_back()
