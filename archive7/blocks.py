@@ -178,13 +178,7 @@ class BlockStore:
         `out` holds only verified bytes up to the block that raises.
         """
         if count <= _SMALL:
-            at = 0
-            for i in range(count):
-                plain = self.block(position + i, index + i, stream)
-                part = plain[_HEAD + skip : _HEAD + skip + len(out) - at]
-                out[at : at + len(part)] = part
-                at += len(part)
-                skip = 0
+            self._read_small(position, count, (index, stream), skip, out)
             return
         slots, tags = self.map.get_run(position, count)
         done = 0
@@ -203,6 +197,31 @@ class BlockStore:
                 out,
             )
             done += size
+
+    def _read_small(
+        self, position: int, count: int, identity: tuple[int, bytes], skip: int, out: memoryview
+    ) -> None:
+        """Read a few blocks through the cache.  This is the path of random reads: no detours."""
+        dirty, cache, entry_of = self.dirty, self._cache, self.map.get
+        index, stream = identity
+        at, size, start = 0, len(out), _HEAD + skip
+        for here in range(position, position + count):
+            plain: Buffer | None = dirty.get(here)
+            if plain is None:
+                entry = entry_of(here)
+                plain = cache.get(entry)
+                if plain is None:
+                    plain = self._fetch(here, entry)
+                else:
+                    cache.move_to_end(entry)
+            if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
+                raise self._stranger(here, index, stream)
+            end = at + PLAIN_SIZE - start
+            if end > size:
+                out[at:] = plain[start : start + size - at]
+            else:
+                out[at:end] = plain[start:]
+            at, start, index = end, _HEAD, index + 1
 
     def _extent_size(self, position: int, slots: list[int], start: int, count: int) -> int:
         """Blocks from `start` on that stand one behind the other and are not changed."""

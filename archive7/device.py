@@ -9,11 +9,13 @@ device alone.  After a fork the child's copy is closed, the parent's locks stand
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import sys
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -23,6 +25,8 @@ from .locks import FileLocks, Lock, Locks, NoLocks
 Buffer = bytes | bytearray | memoryview
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Bytes after which the system is asked to begin writing: a later sync then finds little to do.
+_WRITE_BEHIND = 8 << 20
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -102,6 +106,7 @@ class FileDevice(Device):
             flags |= os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self.path, flags | _BINARY, 0o600)
         self.locks = FileLocks(self._descriptor)
+        self._unsent = 0  # bytes written since write-back was started last
         if self.size() == 0 and self.path.is_dir():
             self.close()
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.name)
@@ -118,7 +123,11 @@ class FileDevice(Device):
             raise LockedError(errno.EAGAIN, "the archive was replaced meanwhile", self.name)
 
     def pread(self, size: int, offset: int) -> bytes:
-        data = _pread(self._open(), size, offset)
+        try:
+            data = _pread(self._descriptor, size, offset)
+        except OSError:
+            self._open()
+            raise
         if len(data) == size or not data:
             return data
         parts = [data]
@@ -141,6 +150,10 @@ class FileDevice(Device):
                 done += _pwrite(descriptor, view[done:], offset + done)
         except OSError as error:
             _raise_full(error, self.name)
+        self._unsent += done
+        if self._unsent >= _WRITE_BEHIND:
+            self._unsent = 0
+            _start_writing(descriptor)
 
     def sync(self) -> None:
         descriptor = self._open()
@@ -193,6 +206,27 @@ else:  # Windows: no positional calls; the archive's lock serialises these
     def _pwrite(descriptor: int, data: Any, offset: int, /) -> int:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.write(descriptor, data)
+
+
+def _no_start(descriptor: int) -> None:
+    """Write-back cannot be started early here."""
+
+
+def _find_start_writing() -> Callable[[int], None]:
+    """Linux: sync_file_range(SYNC_FILE_RANGE_WRITE) on the whole file, which does not wait."""
+    try:
+        call = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError, TypeError):
+        return _no_start
+    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+    def start(descriptor: int) -> None:
+        call(descriptor, 0, 0, 2)
+
+    return start
+
+
+_start_writing = _find_start_writing()
 
 
 class MemoryDevice(Device):

@@ -57,6 +57,7 @@ class VirtualFileObject(io.RawIOBase):
         self._kind = kind
         self._is_readable = kind == "r" or bool(plus)
         self._is_writable = kind != "r" or bool(plus)
+        self._can_read, self._can_write = self._is_readable, self._is_writable
         self._position = 0
         self._has_written = False
         self._on_flush, self._on_close = on_flush, on_close
@@ -109,6 +110,11 @@ class VirtualFileObject(io.RawIOBase):
         """There is no descriptor: raises io.UnsupportedOperation."""
         raise io.UnsupportedOperation("a file in an archive has no descriptor")
 
+    def _refuse(self, what: str) -> NoReturn:
+        """Say why the object cannot be read or written."""
+        self._check_closed()
+        raise io.UnsupportedOperation(f"File not open for {what}")
+
     def _check_closed(self) -> None:
         if self.closed:
             raise ClosedError("I/O operation on closed file")
@@ -122,9 +128,8 @@ class VirtualFileObject(io.RawIOBase):
 
         The position moves only after success, so that a retry after an error raises again.
         """
-        self._check_closed()
-        if not self._is_readable:
-            raise io.UnsupportedOperation("File not open for reading")
+        if not self._can_read:
+            self._refuse("reading")
         view = memoryview(buffer)
         if view.format != "B" or view.ndim != 1:
             view = view.cast("B")
@@ -135,9 +140,8 @@ class VirtualFileObject(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Read everything from the position to the end."""
-        self._check_closed()
-        if not self._is_readable:
-            raise io.UnsupportedOperation("File not open for reading")
+        if not self._can_read:
+            self._refuse("reading")
         with self._lock:
             data = bytearray(max(0, self._stream.len - self._position))
             size = self.readinto(data)
@@ -150,9 +154,8 @@ class VirtualFileObject(io.RawIOBase):
 
         A gap behind the end is filled with zeros.  The data belong to the next commit.
         """
-        self._check_closed()
-        if not self._is_writable:
-            raise io.UnsupportedOperation("File not open for writing")
+        if not self._can_write:
+            self._refuse("writing")
         view = memoryview(data)
         if view.format != "B" or view.ndim != 1 or not view.contiguous:
             view = view.cast("B")
@@ -168,9 +171,8 @@ class VirtualFileObject(io.RawIOBase):
 
     def truncate(self, size: int | None = None, /) -> int:
         """Cut or lengthen to `size` bytes (None: the position); the position stays."""
-        self._check_closed()
-        if not self._is_writable:
-            raise io.UnsupportedOperation("File not open for writing")
+        if not self._can_write:
+            self._refuse("writing")
         with self._lock:
             length = self._position if size is None else size.__index__()
             if length < 0:
@@ -183,14 +185,14 @@ class VirtualFileObject(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move the position; return it.  It may lie behind the end."""
-        self._check_closed()
-        offset = offset.__index__()
+        if self._stream.is_closed or not (self._can_read or self._can_write):
+            self._check_closed()
         if whence == os.SEEK_SET:
-            position = offset
+            position = offset.__index__()
         elif whence == os.SEEK_CUR:
-            position = self._position + offset
+            position = self._position + offset.__index__()
         elif whence == os.SEEK_END:
-            position = self._stream.len + offset
+            position = self._stream.len + offset.__index__()
         else:
             raise OSError(22, os.strerror(22))
         if position < 0:
@@ -220,6 +222,7 @@ class VirtualFileObject(io.RawIOBase):
         try:
             super().close()
         finally:
+            self._can_read = self._can_write = False
             if self._on_close is not None:
                 self._on_close(self)
             else:
