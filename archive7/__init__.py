@@ -1,2 +1,3 @@
 """Archive7."""
+
 __version__ = "0.1.0.dev0"

@@ -8,12 +8,12 @@ asked for; nothing that a committed root refers to is overwritten.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from .cache import BlockCache
 from .crypto import BlockCipher, RunBuffer
 from .device import Buffer, Device
 from .errors import BlockCorruptError, CorruptError, FullError, RollbackError
@@ -34,7 +34,6 @@ from .map import Entry, Map, entry_slot
 from .root import slot_offset
 from .slots import Extent, SlotTable
 
-CACHE_BLOCKS: Final = 6144  # 24 MiB
 _DIRTY_LIMIT: Final = 2048  # changed blocks held in memory: 8 MiB
 _SMALL: Final = 4  # runs up to this many blocks go through the cache
 _DIGEST: Final = slice(28, 48)
@@ -77,7 +76,9 @@ class BlockStore:
         self._slots = slots
         self.map = Map(self, 0, NO_ENTRY, {}, slots.release if slots else None)
         self.dirty: dict[int, bytearray] = {}
-        self._cache: OrderedDict[Entry, Buffer] = OrderedDict()
+        self._cache = BlockCache()
+        self._scratch = bytearray(PLAIN_SIZE)
+        self._scratch_view = memoryview(self._scratch)
         self.counts = IoCounts()
         self.commit_number = 0
         self.relieve: Callable[[int], bool] = _no_relief
@@ -97,11 +98,9 @@ class BlockStore:
         plain: Buffer | None = self.dirty.get(position)
         if plain is None:
             entry = self.map.get(position)
-            cache = self._cache
-            plain = cache.get(entry)
+            plain = self._cache.get(entry)
             if plain is None:
-                return self._fetch(position, entry)
-            cache.move_to_end(entry)
+                plain = self._fetch(position, entry)
         return plain
 
     def block(self, position: int, index: int, stream: bytes) -> Buffer:
@@ -118,15 +117,13 @@ class BlockStore:
         )  # fmt: skip
 
     def _fetch(self, position: int, entry: Entry) -> bytes:
-        slot = entry_slot(entry)
-        if not slot:
-            raise BlockCorruptError("the map has no block here: run check", block=position)
-        sealed = self._device.pread(BLOCK_SIZE, slot_offset(slot))
+        """Read, open and cache one block."""
+        sealed = self._read_ahead(position, [entry])
         plain = self._cipher.open_block(sealed, entry[4:])
         self.counts.opened += 1
         if plain is None:
             raise self._damage(position, entry, sealed)
-        self._remember(entry, plain)
+        self._cache.add(entry, plain)
         return plain
 
     def verify(self, position: int, entry: Entry) -> bytes:
@@ -142,12 +139,6 @@ class BlockStore:
                 block=position,
             )
         return plain
-
-    def _remember(self, entry: Entry, plain: Buffer) -> None:
-        cache = self._cache
-        cache[entry] = plain
-        if len(cache) > CACHE_BLOCKS:
-            cache.popitem(last=False)
 
     def _damage(self, position: int, entry: Entry, sealed: bytes) -> CorruptError:
         """What is wrong with a block that did not open under its tag."""
@@ -202,26 +193,42 @@ class BlockStore:
         self, position: int, count: int, identity: tuple[int, bytes], skip: int, out: memoryview
     ) -> None:
         """Read a few blocks through the cache.  This is the path of random reads: no detours."""
-        dirty, cache, entry_of = self.dirty, self._cache, self.map.get
         index, stream = identity
-        at, size, start = 0, len(out), _HEAD + skip
-        for here in range(position, position + count):
-            plain: Buffer | None = dirty.get(here)
+        start, size, at = _HEAD + skip, len(out), 0
+        dirty, cache, scratch = self.dirty, self._cache, self._scratch
+        entries = self.map.entries(position, count)
+        sealed, first, covered = b"", 0, 0
+        for i, entry in enumerate(entries):
+            plain: Buffer | None = dirty.get(position + i) or cache.get(entry)
             if plain is None:
-                entry = entry_of(here)
-                plain = cache.get(entry)
-                if plain is None:
-                    plain = self._fetch(here, entry)
-                else:
-                    cache.move_to_end(entry)
-            if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
-                raise self._stranger(here, index, stream)
+                if i >= covered:
+                    first, sealed = i, self._read_ahead(position + i, entries[i:])
+                    covered = i + len(sealed) // BLOCK_SIZE
+                offset = (i - first) * BLOCK_SIZE
+                if not self._cipher.open_into(sealed, offset, entry[4:], self._scratch_view):
+                    raise self._damage(position + i, entry, sealed[offset:])
+                self.counts.opened += 1
+                plain = scratch
+            if plain[8:28] != index.to_bytes(4, "big") + stream:
+                raise self._stranger(position + i, index, stream)
             end = at + PLAIN_SIZE - start
-            if end > size:
-                out[at:] = plain[start : start + size - at]
-            else:
-                out[at:end] = plain[start:]
+            out[at:end] = plain[start : start + size - at]
+            if plain is scratch:
+                if end > size:  # the next read in order begins in this block
+                    cache.add(entry, bytes(plain))
+                else:
+                    cache.offer(entry, plain)
             at, start, index = end, _HEAD, index + 1
+
+    def _read_ahead(self, position: int, entries: list[Entry]) -> bytes:
+        """Read the block of the first entry, and those of the others that stand behind it."""
+        slot = int.from_bytes(entries[0][:4], "big")
+        if not slot:
+            raise BlockCorruptError("the map has no block here: run check", block=position)
+        size = 1
+        while size < len(entries) and entry_slot(entries[size]) == slot + size:
+            size += 1
+        return self._device.pread(BLOCK_SIZE * size, slot_offset(slot))
 
     def _extent_size(self, position: int, slots: list[int], start: int, count: int) -> int:
         """Blocks from `start` on that stand one behind the other and are not changed."""
@@ -252,8 +259,9 @@ class BlockStore:
         if not slot:
             raise BlockCorruptError("the map has no block here: run check", block=position)
         sealed = self._device.pread(len(tags) * BLOCK_SIZE, slot_offset(slot))
-        data, limit, opened = self._run.data, len(out), 0
-        for plain in self._cipher.open_run(self._run, sealed, tags):
+        run, limit, opened = self._run, len(out), 0
+        plain, data = run.plain, run.data
+        for _ in self._cipher.open_run(run, sealed, tags):
             if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
                 raise self._stranger(position + opened, index, stream)
             end = at + DATA_SIZE
@@ -367,7 +375,7 @@ class BlockStore:
         change = self.map.set
         for position, slot, tag in zip(positions, slots, tags, strict=True):
             change(position, slot, tag)
-            self._remember(slot.to_bytes(4, "big") + tag, dirty.pop(position))
+            self._cache.keep(slot.to_bytes(4, "big") + tag, dirty.pop(position))
 
     def _digested(self, positions: list[int]) -> Iterator[Buffer]:
         """Changed blocks with their digests set."""

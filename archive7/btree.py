@@ -121,7 +121,11 @@ def _decode(position: int, data: bytes) -> tuple[_Node, int]:
         far = [i - count for i in range(count, len(sizes)) if sizes[i] & VALUE_IN_STREAM]
         for i in far:
             sizes[count + i] &= VALUE_IN_STREAM - 1
-    if at > DATA_SIZE or at + sum(sizes) > DATA_SIZE or not len(sizes) == count * (2 - bool(level)):
+    if (
+        at > DATA_SIZE
+        or at + sum(sizes) > DATA_SIZE
+        or not len(sizes) == count * (2 - bool(level))
+    ):
         raise TreeCorruptError("a tree node's sizes are out of range", block=position)
     items = [data[a:b] for a, b in pairwise(accumulate(sizes, initial=at))]
     node.keys, node.values = items[:count], items[count:]

@@ -592,4 +592,3 @@ class Container:
         self._settle(root, self._place, self._base_place)
         self.root = root
         self._cut_excess()
-

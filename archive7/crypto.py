@@ -163,6 +163,13 @@ class BlockCipher(ABC):
         return RunBuffer(count, head_size, self.tag_offset)
 
     @abstractmethod
+    def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
+        """Open the block at `start` of `sealed` into `plain`; False if it is not genuine.
+
+        `plain` is scratch of the caller: where the answer is False it holds nothing of use.
+        """
+
+    @abstractmethod
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
         """Open one block; None if it is not genuine or has not the tag prefix `tag`."""
 
@@ -233,6 +240,22 @@ class XaesCipher(BlockCipher):
             room[:] = prefix + nonce
             at += 12
         return [tag.tobytes() for tag in run.tags[:count]]
+
+    def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
+        end = start + BLOCK_SIZE
+        if sealed[end - TAG_SIZE : end - TAG_SIZE + TAG_PREFIX_SIZE] != tag:
+            return False
+        prefix = sealed[start : start + 12]
+        cipher = self._ciphers.get(prefix) or self._cipher(prefix)
+        if cipher is None:
+            return False
+        box = memoryview(sealed)[start + NONCE_SIZE : end]
+        try:
+            cipher.decrypt_into(sealed[start + 12 : start + NONCE_SIZE], box, self._aad, plain)
+        except (InvalidTag, ValueError):
+            plain[:] = bytes(PLAIN_SIZE)
+            return False
+        return True
 
     def open_run(
         self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]
@@ -314,6 +337,13 @@ class SecretboxCipher(BlockCipher):
                 raise SuiteUnavailableError("libsodium refused to seal a block")
             run.nonces[i][:] = nonce
         return [tag.tobytes() for tag in run.tags[:count]]
+
+    def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
+        block = self.open_block(sealed[start : start + BLOCK_SIZE], tag)
+        if block is None:
+            return False
+        plain[:] = block
+        return True
 
     def open_run(
         self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]

@@ -232,7 +232,9 @@ _start_writing = _find_start_writing()
 class MemoryDevice(Device):
     """Bytes in memory."""
 
-    def __init__(self, data: bytes = b"", *, readonly: bool = False, name: str = "<memory>") -> None:
+    def __init__(
+        self, data: bytes = b"", *, readonly: bool = False, name: str = "<memory>"
+    ) -> None:
         self.name = name
         self.is_readonly = readonly
         self.locks = NoLocks()

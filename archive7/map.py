@@ -120,6 +120,21 @@ class Map:
         tag = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
         return bytes(node[4 * at : 4 * at + 4] + node[tag : tag + TAG_PREFIX_SIZE])
 
+    def entries(self, position: int, count: int) -> list[Entry]:
+        """The entries of a few consecutive positions.  For one leaf this is one look-up."""
+        ordinal, at = divmod(position, FANOUT)
+        if self.changes or at + count > FANOUT:
+            return [self.get(here) for here in range(position, position + count)]
+        node = bytes(self._nodes.get(ordinal) or self.node(0, ordinal))
+        slots, tags = 4 * at, NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
+        if count == 1:
+            return [node[slots : slots + 4] + node[tags : tags + TAG_PREFIX_SIZE]]
+        return [
+            node[slots + 4 * i : slots + 4 * i + 4]
+            + node[tags + TAG_PREFIX_SIZE * i : tags + TAG_PREFIX_SIZE * (i + 1)]
+            for i in range(count)
+        ]
+
     def get_run(self, position: int, count: int) -> tuple[list[int], list[bytes]]:
         """Slots and tag prefixes of `count` consecutive positions."""
         slots: list[int] = []
@@ -131,9 +146,7 @@ class Map:
             part = decode_numbers("I", node[4 * at : 4 * (at + size)]).tolist()
             base = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
             raw = bytes(node[base : base + TAG_PREFIX_SIZE * size])
-            names = [
-                raw[i : i + TAG_PREFIX_SIZE] for i in range(0, len(raw), TAG_PREFIX_SIZE)
-            ]
+            names = [raw[i : i + TAG_PREFIX_SIZE] for i in range(0, len(raw), TAG_PREFIX_SIZE)]
             for i in self._changed_in(position, size):
                 change = self.changes[position + i]
                 part[i], names[i] = int.from_bytes(change[4:8], "big"), change[8:]

@@ -120,9 +120,7 @@ def map_of(nodes: Nodes, root: Root) -> Map:
     return Map(nodes, root.height, root.top, dict(root.changes))
 
 
-def differences(
-    nodes: Nodes, root: Root, base: Root
-) -> Iterator[tuple[int | None, Entry]]:
+def differences(nodes: Nodes, root: Root, base: Root) -> Iterator[tuple[int | None, Entry]]:
     """Entries of `root` that its base does not have: (position, entry), None for a node.
 
     Nodes of `root` are opened on the way.  Raises BlockCorruptError where one does not open.

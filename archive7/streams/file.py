@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from .stream import BaseStream
 
-_MODES: Final = {
-    mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")
-}
+_MODES: Final = {mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")}
 
 
 class VirtualFileObject(io.RawIOBase):
@@ -237,5 +235,3 @@ class VirtualFileObject(io.RawIOBase):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
-
-

@@ -584,4 +584,3 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
             stream.abandon()
         self._open.clear()
         self._uses.clear()
-

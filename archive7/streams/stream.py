@@ -325,9 +325,7 @@ class BaseStream(ABC):
             position, left = extents.locate(index)
             count = min(left, -(-(skip + size - done) // DATA_SIZE))
             part = min(size - done, count * DATA_SIZE - skip)
-            self._blocks.read_run(
-                position, count, index, self._id, skip, out[done : done + part]
-            )
+            self._blocks.read_run(position, count, index, self._id, skip, out[done : done + part])
             done += part
             index += count
             skip = 0
@@ -443,9 +441,7 @@ class BaseStream(ABC):
         while need:
             first, count = self._reserve
             if not count:
-                first, count = self._manager.take_run(
-                    max(need, min(self._count, _MAX_RESERVE))
-                )
+                first, count = self._manager.take_run(max(need, min(self._count, _MAX_RESERVE)))
             size = min(need, count)
             if self._count == old_count:
                 self._link_tail(first)
