@@ -475,7 +475,7 @@ class BlockStore:
             yield slot
 
 
-def _no_relief(attempt: int) -> bool:
+def _no_relief(_attempt: int) -> bool:
     """Nothing can be freed."""
     return False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Final, Protocol
 
 from .errors import TreeCorruptError, UsageError
@@ -20,21 +20,13 @@ from .layout import (
     MAX_KEY_SIZE,
     NO_POSITION,
     TREE_CAPACITY,
-    TREE_CHILD_SIZE,
     TREE_FREE_MAGIC,
-    TREE_MAGIC,
     TREE_NODE,
-    TREE_SIZE_SIZE,
-    VALUE_IN_STREAM,
-    decode_numbers,
-    encode_numbers,
 )
+from .treenode import INNER_ITEM, LEAF_ITEM, TreeNode, between, decode_node, middle
 
 _CACHE: Final = 2048  # decoded nodes
 _LOW: Final = TREE_CAPACITY // 4  # a node below that is merged or refilled
-_LEAF_ITEM: Final = 2 * TREE_SIZE_SIZE
-_INNER_ITEM: Final = TREE_SIZE_SIZE + TREE_CHILD_SIZE
-_MAX_LEVEL: Final = 32
 
 
 class NodeStore(Protocol):
@@ -59,81 +51,6 @@ class NodeStore(Protocol):
         """The value kept under `record` is not needed any more."""
 
 
-class _Node:
-    """A decoded node: `values` in a leaf (level 0), `children` above."""
-
-    __slots__ = ("children", "far", "keys", "level", "position", "size", "values")
-
-    def __init__(self, position: int, level: int) -> None:
-        self.position = position
-        self.level = level
-        self.keys: list[bytes] = []
-        self.values: list[bytes] = []
-        self.children: list[int] = []
-        self.far: set[bytes] = set()  # keys whose value is the record of a stream
-        self.size = 0
-
-    def measure(self) -> None:
-        """Set `size` from the contents."""
-        keys = sum(map(len, self.keys))
-        if self.level:
-            self.size = keys + _INNER_ITEM * len(self.keys) + TREE_CHILD_SIZE
-        else:
-            self.size = keys + sum(map(len, self.values)) + _LEAF_ITEM * len(self.keys)
-
-    def take(self, other: _Node, start: int, end: int) -> None:
-        """Append items `start` to `end` of `other` (a leaf)."""
-        self.keys += other.keys[start:end]
-        self.values += other.values[start:end]
-        if other.far:
-            self.far |= other.far.intersection(other.keys[start:end])
-
-    def encode(self, free: int) -> bytes:
-        """The 4008 bytes of this node; `free` is the head of the free list (root only)."""
-        keys = self.keys
-        head = TREE_NODE.pack(TREE_MAGIC, self.level, len(keys), free)
-        sizes = list(map(len, keys))
-        if self.level:
-            links = encode_numbers("I", self.children)
-            parts = [head, encode_numbers("H", sizes), links, *keys]
-        else:
-            lengths = list(map(len, self.values))
-            for key in self.far:
-                lengths[bisect_left(keys, key)] |= VALUE_IN_STREAM
-            parts = [head, encode_numbers("H", sizes + lengths), *keys, *self.values]
-        return b"".join(parts).ljust(DATA_SIZE, b"\0")
-
-
-def _decode(position: int, data: bytes) -> tuple[_Node, int]:
-    """Decode a node and the head of the free list.  Raises TreeCorruptError."""
-    magic, level, count, free = TREE_NODE.unpack_from(data)
-    if magic != TREE_MAGIC or level > _MAX_LEVEL:
-        raise TreeCorruptError("this block is no tree node: run check", block=position)
-    node = _Node(position, level)
-    at = TREE_NODE.size + TREE_SIZE_SIZE * count * (1 if level else 2)
-    sizes = decode_numbers("H", data[TREE_NODE.size : at]).tolist()
-    far = []
-    if level:
-        end = at + TREE_CHILD_SIZE * (count + 1)
-        node.children = decode_numbers("I", data[at:end]).tolist()
-        at = end
-    else:
-        far = [i - count for i in range(count, len(sizes)) if sizes[i] & VALUE_IN_STREAM]
-        for i in far:
-            sizes[count + i] &= VALUE_IN_STREAM - 1
-    if (
-        at > DATA_SIZE
-        or at + sum(sizes) > DATA_SIZE
-        or not len(sizes) == count * (2 - bool(level))
-    ):
-        raise TreeCorruptError("a tree node's sizes are out of range", block=position)
-    items = [data[a:b] for a, b in pairwise(accumulate(sizes, initial=at))]
-    node.keys, node.values = items[:count], items[count:]
-    node.far = {node.keys[i] for i in far}
-    node.measure()
-    return node, free
-
-
 class BTree:
     """Ordered map in the blocks of a stream.
 
@@ -156,7 +73,7 @@ class BTree:
         tree = cls.__new__(cls)
         tree._store, tree._root = store, store.new_node()
         tree.reset()
-        node = _Node(tree._root, 0)
+        node = TreeNode(tree._root, 0)
         tree._nodes[node.position] = node
         tree._touch(node)
         return tree
@@ -168,18 +85,18 @@ class BTree:
 
     def reset(self) -> None:
         """Forget everything that was not flushed, and what is cached."""
-        self._nodes: dict[int, _Node] = {}
-        self._dirty: dict[int, _Node] = {}
+        self._nodes: dict[int, TreeNode] = {}
+        self._dirty: dict[int, TreeNode] = {}
         self._free: int | None = None  # head of the free list, not read yet
         self._version = 0
 
     # --- nodes
 
-    def _node(self, position: int, level: int | None = None) -> _Node:
+    def _node(self, position: int, level: int | None = None) -> TreeNode:
         """The node at `position`, which must stand on `level`."""
         node = self._nodes.get(position)
         if node is None:
-            node, free = _decode(position, self._store.read_node(position))
+            node, free = decode_node(position, self._store.read_node(position))
             if position == self._root:
                 self._free = free
             if len(self._nodes) >= _CACHE:
@@ -197,11 +114,11 @@ class BTree:
         for position in clean[: _CACHE // 2]:
             del self._nodes[position]
 
-    def _touch(self, node: _Node) -> None:
+    def _touch(self, node: TreeNode) -> None:
         self._dirty[node.position] = node
         self._version += 1
 
-    def _new(self, level: int) -> _Node:
+    def _new(self, level: int) -> TreeNode:
         """A new, empty node, from the free list if there is one."""
         self._node(self._root)  # the head of the free list stands there
         position = self._free if self._free is not None else NO_POSITION
@@ -212,11 +129,11 @@ class BTree:
             self._touch(self._node(self._root))
         else:
             position = self._store.new_node()
-        node = self._nodes[position] = _Node(position, level)
+        node = self._nodes[position] = TreeNode(position, level)
         self._dirty[position] = node
         return node
 
-    def _drop(self, node: _Node) -> None:
+    def _drop(self, node: TreeNode) -> None:
         """Put a node on the free list."""
         root = self._node(self._root)
         head = NO_POSITION if self._free is None else self._free
@@ -259,7 +176,7 @@ class BTree:
             return self._value(node, at)
         return None
 
-    def _value(self, node: _Node, at: int) -> bytes:
+    def _value(self, node: TreeNode, at: int) -> bytes:
         value = node.values[at]
         return self._store.read_value(value) if node.keys[at] in node.far else value
 
@@ -312,7 +229,7 @@ class BTree:
 
     def _find(
         self, key: bytes | None, side: Callable[[list[bytes], bytes], int]
-    ) -> tuple[_Node, bytes | None, bytes | None]:
+    ) -> tuple[TreeNode, bytes | None, bytes | None]:
         """The leaf for `key` (None: the last) and the separators around it."""
         node = self._node(self._root)
         lower = upper = None
@@ -333,7 +250,7 @@ class BTree:
         With `replace=False` an existing key is left alone.
         Raises: UsageError for a key of more than 512 bytes.
         """
-        path: list[tuple[_Node, int]] = []
+        path: list[tuple[TreeNode, int]] = []
         nodes = self._nodes
         node = nodes.get(self._root) or self._node(self._root)
         while node.level:
@@ -360,13 +277,13 @@ class BTree:
         return is_new
 
     def _place(
-        self, node: _Node, at: int, key: bytes, value: bytes, is_new: bool, is_far: bool
+        self, node: TreeNode, at: int, key: bytes, value: bytes, is_new: bool, is_far: bool
     ) -> None:
         """Put an item into a leaf."""
         if is_new:
             node.keys.insert(at, key)
             node.values.insert(at, value)
-            node.size += len(key) + len(value) + _LEAF_ITEM
+            node.size += len(key) + len(value) + LEAF_ITEM
         else:
             old = node.values[at]
             if key in node.far:
@@ -377,13 +294,13 @@ class BTree:
         if is_far:
             node.far.add(key)
 
-    def _split(self, node: _Node, path: list[tuple[_Node, int]], *, is_last: bool) -> None:
+    def _split(self, node: TreeNode, path: list[tuple[TreeNode, int]], *, is_last: bool) -> None:
         """Split a node that is too large, and its parents as needed."""
         if not path:
             node = self._push_down(node)
             path = [(self._node(self._root), 0)]
         parent, at = path.pop()
-        cut = len(node.keys) - 1 if is_last else _middle(node)
+        cut = len(node.keys) - 1 if is_last else middle(node)
         right = self._new(node.level)
         if node.level:
             separator = node.keys[cut]
@@ -391,20 +308,20 @@ class BTree:
             del node.keys[cut:], node.children[cut + 1 :]
         else:
             right.take(node, cut, len(node.keys))
-            separator = _between(node.keys[cut - 1], right.keys[0])
+            separator = between(node.keys[cut - 1], right.keys[0])
             node.far -= right.far
             del node.keys[cut:], node.values[cut:]
         node.measure()
         right.measure()
         parent.keys.insert(at, separator)
         parent.children.insert(at + 1, right.position)
-        parent.size += len(separator) + _INNER_ITEM
+        parent.size += len(separator) + INNER_ITEM
         self._touch(node)
         self._touch(parent)
         if parent.size > TREE_CAPACITY:
             self._split(parent, path, is_last=at == len(parent.keys) - 1 and is_last)
 
-    def _push_down(self, root: _Node) -> _Node:
+    def _push_down(self, root: TreeNode) -> TreeNode:
         """Move the root's contents one level down; the root keeps its position."""
         below = self._new(root.level)
         for name in ("keys", "values", "children", "far", "size"):
@@ -418,7 +335,7 @@ class BTree:
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; False if it is not there."""
-        path: list[tuple[_Node, int]] = []
+        path: list[tuple[TreeNode, int]] = []
         node = self._node(self._root)
         while node.level:
             at = bisect_right(node.keys, key)
@@ -430,14 +347,14 @@ class BTree:
         if key in node.far:
             self._store.free_value(node.values[at])
             node.far.discard(key)
-        node.size -= len(key) + len(node.values[at]) + _LEAF_ITEM
+        node.size -= len(key) + len(node.values[at]) + LEAF_ITEM
         del node.keys[at], node.values[at]
         self._touch(node)
         while path and node.size < _LOW:
             node = self._refill(node, path)
         return True
 
-    def _refill(self, node: _Node, path: list[tuple[_Node, int]]) -> _Node:
+    def _refill(self, node: TreeNode, path: list[tuple[TreeNode, int]]) -> TreeNode:
         """Merge a small node with a neighbour, or share their items; return the parent."""
         parent, at = path.pop()
         if not parent.keys:
@@ -463,7 +380,7 @@ class BTree:
             return parent
         return self._pull_up(parent)
 
-    def _join(self, left: _Node, right: _Node, separator: bytes) -> None:
+    def _join(self, left: TreeNode, right: TreeNode, separator: bytes) -> None:
         """Append all of `right` to `left` (which may be too large then)."""
         if left.level:
             left.keys += [separator, *right.keys]
@@ -472,9 +389,9 @@ class BTree:
             left.take(right, 0, len(right.keys))
         left.measure()
 
-    def _share(self, left: _Node, right: _Node) -> bytes:
+    def _share(self, left: TreeNode, right: TreeNode) -> bytes:
         """Give the upper half of `left` to `right`, which is replaced; return the separator."""
-        cut = _middle(left)
+        cut = middle(left)
         if left.level:
             separator = left.keys[cut]
             right.keys, right.children = left.keys[cut + 1 :], left.children[cut + 1 :]
@@ -482,14 +399,14 @@ class BTree:
         else:
             right.keys, right.values, right.far = [], [], set()
             right.take(left, cut, len(left.keys))
-            separator = _between(left.keys[cut - 1], right.keys[0])
+            separator = between(left.keys[cut - 1], right.keys[0])
             left.far -= right.far
             del left.keys[cut:], left.values[cut:]
         left.measure()
         right.measure()
         return separator
 
-    def _pull_up(self, node: _Node) -> _Node:
+    def _pull_up(self, node: TreeNode) -> TreeNode:
         """A root with a single child takes over its contents."""
         while node.position == self._root and node.level and not node.keys:
             child = self._node(node.children[0], node.level - 1)
@@ -573,22 +490,3 @@ class BTree:
             bounds = [low, *keys, high]
             for child, (first, last) in zip(node.children, pairwise(bounds), strict=True):
                 yield from self._check_node(child, level - 1, first or b"", last)
-
-
-def _middle(node: _Node) -> int:
-    """The item at which a node is split into halves of about the same size."""
-    half, total = node.size // 2, 0
-    extra = _INNER_ITEM if node.level else _LEAF_ITEM
-    for at, key in enumerate(node.keys):
-        total += len(key) + extra + (0 if node.level else len(node.values[at]))
-        if total >= half:
-            return min(max(at, 1), len(node.keys) - (2 if node.level else 1))
-    return len(node.keys) // 2
-
-
-def _between(left: bytes, right: bytes) -> bytes:
-    """The shortest key that separates: left < key <= right."""
-    for at, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return right[: at + 1]
-    return right[: len(left) + 1]

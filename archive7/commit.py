@@ -2,52 +2,36 @@
 
 Owns the working state (map, blocks, slots, positions, records of the special streams), the ring
 rule, the reuse rule and durability.  May assume verified roots and blocks.  Promises: state N or
-N+1, never between; what `commit(durable=True)` or `sync` acknowledged is there after a power cut;
-a reader's snapshot is whole commits only.
+N+1, never between; what `commit(durable=True)` or `sync` acknowledged is there after a power cut.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import threading
-import warnings
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from .blocks import BlockStore
-from .crypto import KIND_DATA, KIND_NODE, KIND_ROOT, block_cipher
 from .device import Buffer, Device
-from .errors import (
-    ClosedError,
-    CorruptError,
-    FullError,
-    ReadOnlyError,
-    RecoveredWarning,
-    RollbackError,
-    SnapshotExpiredError,
-    SyncFailedError,
-)
-from .superblock import Superblock
+from .errors import FullError, ReadOnlyError, SyncFailedError
 from .layout import (
     ARCHIVE_HEADER,
-    BLOCK_HEAD,
     BLOCK_SIZE,
+    FLAG_TRASH,
     NO_ENTRY,
     RESERVE_COUNT,
     RING_PLACES,
 )
 from .locks import Lock
 from .map import Entry
-from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
-from .positions import PositionTable
-from .root import NO_HASH, Ring, Root, slot_offset
+from .opening import map_of
+from .root import NO_HASH, Root, slot_offset
 from .slots import SlotTable
+from .snapshot import Snapshot
+from .superblock import Superblock
 
 _REST_LIMIT: Final = 65536  # freed slots (256 MiB) that rest for readers
 _FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two syncs
 _CUT_LEAST: Final = 1024  # free slots (4 MiB) at the end worth cutting in passing
-_OPEN_TRIES: Final = 100
 
 
 class Savepoint(NamedTuple):
@@ -63,15 +47,7 @@ class Savepoint(NamedTuple):
     header: bytes
 
 
-@dataclass(frozen=True)
-class Recovered:
-    """What opening left behind: newer commits that were not whole."""
-
-    number: int
-    skipped: tuple[Skipped, ...]
-
-
-class Container:
+class Container(Snapshot):
     """Sealed blocks on a device under one root: the working state and its commits.
 
     Args:
@@ -93,20 +69,11 @@ class Container:
         create: bool = False,
         header: bytes = bytes(ARCHIVE_HEADER.size),
     ) -> None:
-        self.device = device
-        self.superblock = superblock
-        self.is_readonly = readonly
-        self.lock = threading.RLock()
-        self.generation = 0  # rises when the working state was thrown away
-        self.recovered: Recovered | None = None
+        super().__init__(device, superblock, master)
+        self._readonly = readonly
+        self.has_trash = False  # the trash stream was written for the commit that comes
         self.is_emergency = False  # under way: an operation that gives space back
-        self._is_closed = self._is_failed = False
-        data, node, root = (
-            block_cipher(superblock.suite, master, superblock.container, superblock.epoch, kind)
-            for kind in (KIND_DATA, KIND_NODE, KIND_ROOT)
-        )
-        self._ciphers = data, node
-        self.ring = Ring(device, root)
+        self._is_failed = False
         if create:
             self._begin_new(header)
         elif readonly:
@@ -114,27 +81,12 @@ class Container:
         else:
             self._begin_writing()
 
+    @property
+    def is_readonly(self) -> bool:
+        """Whether this is a snapshot for reading."""
+        return self._readonly
+
     # --- opening
-
-    def _attach(self, root: Root, slots: SlotTable | None) -> None:
-        """Make `root` the working state."""
-        self.root = root
-        self.blocks = BlockStore(self.device, *self._ciphers, slots)
-        self.positions = PositionTable(root.positions)
-        self._reserve = root.reserve
-        if slots:
-            self.slots = slots
-            self.blocks.relieve = self._relieve
-        else:
-            self.blocks.explain = self._explain
-        self._reset(root)
-
-    def _reset(self, root: Root) -> None:
-        changes = dict(root.changes)
-        self.blocks.forget()
-        self.blocks.map.reset(root.height, root.top, changes, root.used)
-        self.streams = list(root.streams)
-        self.header = root.header
 
     def _begin_new(self, header: bytes) -> None:
         session = os.urandom(16)
@@ -147,7 +99,7 @@ class Container:
         root, _ = first.with_hash()
         self.device.pwrite(os.urandom(RESERVE_COUNT * BLOCK_SIZE), slot_offset(1))
         self._session = session
-        self._attach(root, SlotTable(RESERVE_COUNT))
+        self._attach_writer(root)
         self._start_numbers(0)
         self.ring.write(0, self.ring.seal(root))
         self._sync_device()
@@ -160,7 +112,7 @@ class Container:
         highest = max(root.number for root in roots.values())
         self._check_superblock(choice.root, roots)
         self._session = os.urandom(16)
-        self._attach(choice.root, SlotTable(choice.root.slots))
+        self._attach_writer(choice.root)
         self._start_numbers(highest)
         settled = len(roots) == RING_PLACES and all(
             root.is_marked and root.hash == choice.root.hash for root in roots.values()
@@ -178,101 +130,16 @@ class Container:
         self._cut_excess()
         self.device.locks.take(Lock.RECOVERED, shared=False)
 
-    def _choose(self, roots: dict[int, Root]) -> Choice:
-        choice = choose(roots, self._verifier())
-        self._report(choice)
-        return choice
-
-    def _report(self, choice: Choice) -> None:
-        if choice.skipped:
-            self.recovered = Recovered(choice.root.number, choice.skipped)
-            newest = choice.skipped[0]
-            warnings.warn(
-                f"{self.device.name}: commit {newest.number} was not whole "
-                f"({newest.reason}); opened in commit {choice.root.number}",
-                RecoveredWarning,
-                stacklevel=4,
-            )
-
-    def _verifier(self) -> Verify:
-        store = BlockStore(self.device, *self._ciphers, None)
-        return verify_with(store, store.verify)
-
-    def _check_superblock(self, root: Root, roots: dict[int, Root]) -> None:
-        wanted = max(r.sequence for r in roots.values())
-        if self.superblock.sequence < wanted:
-            raise RollbackError(
-                f"the superblock (sequence {self.superblock.sequence}) is older than the roots "
-                f"({wanted}): restore the whole file, not parts of it"
-            )
-        if root.number < self.superblock.commit:
-            raise RollbackError(
-                f"the newest root (commit {root.number}) is older than the superblock "
-                f"(commit {self.superblock.commit}): restore the whole file, not parts of it"
-            )
+    def _attach_writer(self, root: Root) -> None:
+        self.slots = SlotTable(root.slots)
+        self._attach(root, self.slots)
+        self._reserve = root.reserve
+        self.blocks.relieve = self._relieve
 
     def _start_numbers(self, highest: int) -> None:
         self._next = highest + 1
         self.blocks.commit_number = self._next
         self._sealed_before = self.root.sealed
-
-    def _begin_reading(self) -> None:
-        try:
-            self.device.locks.take(Lock.READERS, shared=True)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EINVAL):
-                raise
-        self._attach(self._newest_root(), None)
-
-    def _newest_root(self) -> Root:
-        """The newest whole root, for a reader."""
-        for _ in range(_OPEN_TRIES):
-            raw = self.ring.raw()
-            roots = self.ring.read(raw)
-            if roots and self.device.locks.held_by_others(Lock.RECOVERED):
-                root = max(roots.values(), key=lambda r: (r.number, r.is_marked))
-            else:
-                try:
-                    choice = choose(roots, self._verifier())
-                except CorruptError:
-                    if self.ring.raw() != raw:
-                        continue
-                    raise
-                if choice.skipped and self.ring.raw() != raw:
-                    continue
-                self._report(choice)
-                root = choice.root
-            self._check_superblock(root, roots)
-            return root
-        raise CorruptError("the ring keeps changing: try again", block=0)
-
-    def refresh(self) -> bool:
-        """Take the newest commit as snapshot (readers); True if it is another one."""
-        self._usable()
-        if not self.is_readonly:
-            return False
-        root = self._newest_root()
-        if root.hash == self.root.hash:
-            return False
-        self.root = root
-        self.positions = PositionTable(root.positions)
-        self._reset(root)
-        self.generation += 1
-        return True
-
-    def _explain(self, position: int, entry: Entry) -> None:
-        """Raise SnapshotExpiredError if the newest root has another entry for `position`."""
-        roots = self.ring.read()
-        if not roots:
-            return
-        newest = max(roots.values(), key=lambda r: r.number)
-        if newest.hash == self.root.hash:
-            return
-        store = BlockStore(self.device, *self._ciphers, None)
-        if position < 0 or map_of(store, newest).get(position) != entry:
-            raise SnapshotExpiredError(
-                f"commit {self.root.number} was overwritten meanwhile: call refresh() and retry"
-            )
 
     # --- transactions
 
@@ -309,7 +176,7 @@ class Container:
 
     def rollback(self, savepoint: Savepoint | None = None) -> None:
         """Go back to `savepoint` (which is released), or to the last commit."""
-        self._usable()
+        self.check_open()
         self.generation += 1
         if savepoint is None:
             self.slots.savepoints = 0
@@ -374,7 +241,7 @@ class Container:
             base_hash=self._durable.hash,
             is_marked=is_marked,
             height=chart.height,
-            flags=self.root.flags,
+            flags=self.root.flags & ~FLAG_TRASH | (FLAG_TRASH if self.has_trash else 0),
             session=self._session,
             sequence=self.superblock.sequence,
             slots=self.slots.count,
@@ -393,7 +260,7 @@ class Container:
         self.slots.commit(root.number)
         self.positions.commit()
         self.blocks.map.is_changed = False
-        self.slots.is_tight = False
+        self.slots.is_tight = self.has_trash = False
         self.root = root
         self._root_place = place
 
@@ -418,11 +285,12 @@ class Container:
             if other not in kept:
                 self.ring.write(other, sealed)
         self._sync_device()
-        for other in kept:
-            if other is not None:
-                self.ring.write(other, sealed)
+        for last in kept:
+            if last is not None:
+                self.ring.write(last, sealed)
         self._sync_device()
-        self._durable, self._place, self._base_place = marked, place, None
+        self._durable, self._place = marked, place
+        self._base_place: int | None = None
         self._cursor = self._root_place = place
         self.slots.durable()
 
@@ -537,13 +405,9 @@ class Container:
 
     # --- closing
 
-    def _usable(self) -> None:
-        if self._is_closed:
-            raise ClosedError("the archive is closed")
-
     def check_writable(self) -> None:
         """Raise ClosedError, ReadOnlyError or SyncFailedError if nothing can be written."""
-        self._usable()
+        self.check_open()
         if self.is_readonly:
             raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
         if self._is_failed:
@@ -561,11 +425,6 @@ class Container:
         """Whether `close` has something to write."""
         return self.root.hash != self._durable.hash or not self._durable.is_marked
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._is_closed
-
     def close(self) -> None:
         """Throw uncommitted changes away, fold, sync, settle; idempotent.
 
@@ -580,14 +439,21 @@ class Container:
             self._is_closed = True
             self.device.close()
 
+    def settle_down(self) -> None:
+        """Before the last commit: sync, so that what it frees can make the file shorter."""
+        self.sync()
+        self.slots.rewind()
+
     def _finish(self) -> None:
         if self.is_changed:
             self.rollback()
         if not self.must_finish:
             return
+        self.settle_down()
         self.commit(durable=True, fold=True)
         root = self.root
         if not self._readers_hold() and self.slots.cut_tail(1):
+            self.has_trash = bool(root.flags & FLAG_TRASH)
             root, _ = self._new_root(self._next, True).with_hash()
         self._settle(root, self._place, self._base_place)
         self.root = root

@@ -8,12 +8,11 @@ an existing file is replaced only when it is ours, unlocked and the new one is c
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import secrets as _random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from .commit import Container
 from .crypto import SUITE_XAES256GCM
@@ -63,11 +62,13 @@ def open_container(
             device.lock_writer()
         unlocked = read(device, secrets, chosen.max_kdf_memory_kib)
         try:
-            if unlocked.faults and not device.is_readonly:
-                rewrite_damaged_copy(device, unlocked)
-            return Container(
-                device, unlocked.superblock, unlocked.master, readonly=device.is_readonly
+            is_readonly = readonly or device.is_readonly
+            container = Container(
+                device, unlocked.superblock, unlocked.master, readonly=is_readonly
             )
+            if unlocked.faults and not is_readonly:
+                rewrite_damaged_copy(device, unlocked)
+            return container
         finally:
             wipe(unlocked.master)
     except BaseException:
@@ -102,7 +103,7 @@ def _device(target: Target, *, readonly: bool) -> Device:
         return FileDevice(target, readonly=readonly)
     if not hasattr(target, "seek"):
         raise UsageError("the target must be a path or a seekable binary file object")
-    if isinstance(target, io.TextIOBase):
+    if hasattr(target, "encoding"):
         raise UsageError("the target must be a binary file object, not a text one")
     device = ObjectDevice(target, readonly=readonly)
     if device.is_readonly and not readonly:
@@ -190,6 +191,4 @@ def sync_folder(folder: Path) -> None:
 
 def memory_container(secrets: Secrets, *, options: Options | None = None) -> Container:
     """A new container in memory."""
-    return cast(
-        "Container", create_container(MemoryDevice(), secrets, replace=False, options=options)
-    )
+    return create_container(MemoryDevice(), secrets, replace=False, options=options)

@@ -17,7 +17,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn
 
 from .errors import ClosedError, FullError, LockedError, ReadOnlyError, UsageError
 from .locks import FileLocks, Lock, Locks, NoLocks
@@ -191,7 +191,7 @@ class FileDevice(Device):
 def _raise_full(error: OSError, name: str) -> NoReturn:
     """Turn "no space left" into FullError, let the rest through."""
     if error.errno in _FULL:
-        raise FullError(error.errno, os.strerror(error.errno), name) from error
+        raise FullError(error.errno, error.strerror, name) from error
     raise error
 
 
@@ -303,7 +303,7 @@ class ObjectDevice(Device):
         try:
             self._target.seek(offset)
             while view:
-                view = view[cast("int", self._target.write(view)) :]
+                view = view[self._target.write(view) :]
         except OSError as error:
             _raise_full(error, self.name)
 

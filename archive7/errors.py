@@ -7,6 +7,7 @@ Damage (`CorruptError`) is never an `OSError`: no `except OSError: continue` can
 
 from __future__ import annotations
 
+import builtins
 import io
 from typing import Any
 
@@ -172,11 +173,11 @@ class ExistsError(PathError, FileExistsError):
     """The name exists already (errno EEXIST)."""
 
 
-class IsADirectoryError(PathError, IsADirectoryError):  # noqa: A001 - shadows on purpose, is one
+class IsADirectoryError(PathError, builtins.IsADirectoryError):  # noqa: A001 - shadows on purpose, is one
     """The path names a directory (errno EISDIR)."""
 
 
-class NotADirectoryError(PathError, NotADirectoryError):  # noqa: A001 - shadows on purpose, is one
+class NotADirectoryError(PathError, builtins.NotADirectoryError):  # noqa: A001 - shadows on purpose, is one
     """A part of the path is not a directory (errno ENOTDIR)."""
 
 

@@ -122,6 +122,7 @@ ROOT_MARK_OFFSET: Final = ROOT_OFFSET + 48
 ROOT_CHANGES_OFFSET: Final = 512
 MAX_SPECIAL_STREAMS: Final = 16
 FLAG_BLANKING: Final = 1  # free slots are being overwritten (ERASE with blank=True)
+FLAG_TRASH: Final = 2  # the trash stream lists the free positions of this very commit
 
 # --- trees
 
@@ -140,8 +141,8 @@ MAX_ITEM_SIZE: Final = 1280
 
 # --- trash stream
 
-# commit number, count of extents
-TRASH_HEAD: Final = Struct("!QI")
+# count of extents
+TRASH_HEAD: Final = Struct("!I")
 # begin, count
 TRASH_EXTENT: Final = Struct("!II")
 

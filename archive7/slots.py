@@ -198,6 +198,10 @@ class SlotTable:
 
     # --- the end of the file
 
+    def rewind(self) -> None:
+        """Hand out from the start of the file on, so that its end gets free."""
+        self._cursor = 1
+
     def tail(self) -> int:
         """How many slots at the end are free."""
         table, end = self._table, len(self._table)

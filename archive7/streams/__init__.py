@@ -5,16 +5,13 @@ container, `VirtualFileObject` makes a stream a file.
 """
 
 from .block import StreamBlock
+from .dynamic import DynamicMultiStreamManager
 from .file import VirtualFileObject
-from .manager import (
-    BaseStreamManager,
-    DynamicMultiStreamManager,
-    FixedMultiStreamManager,
-    SingleStreamManager,
-    StreamManager,
-)
+from .fixed import FixedMultiStreamManager
+from .internal import InternalStream
+from .manager import BaseStreamManager, SingleStreamManager, StreamManager
 from .registry import Registry, StreamRegistry
-from .stream import BaseStream, DataStream, InternalStream
+from .stream import BaseStream, DataStream
 
 __all__ = [
     "BaseStream",

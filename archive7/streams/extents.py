@@ -86,7 +86,7 @@ class Extents:
         else:
             extents = cls()
             for first, start, size in EXTENT.iter_unpack(data):
-                if first != extents.count or not 0 < size or not 0 < start < MAX_POSITIONS:
+                if first != extents.count or not size > 0 or not 0 < start < MAX_POSITIONS:
                     raise TreeCorruptError("an extent map contradicts itself: run check")
                 extents.append(start, size)
         if extents.count != count or (count and extents.position(0) != begin):

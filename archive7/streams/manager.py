@@ -8,29 +8,24 @@ saves open streams first.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 from uuid import UUID
 
 from ..commit import Container, Savepoint
 from ..creation import Options, create_container, open_container
-from ..errors import ClosedError, NotFoundError, TreeCorruptError, UsageError
+from ..errors import ClosedError, TreeCorruptError, UsageError
 from ..identity import new_identity
 from ..keyslots import Secrets
 from ..layout import (
     ARCHIVE_HEADER,
     ARCHIVE_MAGIC,
-    BLOCK_HEAD,
     NO_POSITION,
     STREAM,
-    TRASH_EXTENT,
-    TRASH_HEAD,
 )
 from .block import StreamBlock
-from .extents import Extents
-from .registry import StreamRegistry
-from .stream import BaseStream, DataStream, InternalStream
+from .internal import InternalStream
+from .stream import BaseStream
 
 _MAX_TRASH: Final = 65536  # extents kept in the trash stream
 
@@ -365,222 +360,3 @@ class SingleStreamManager(StreamManager):
     def reuse(self) -> StreamBlock | None:
         """A single stream needs no reuse: None."""
         return None
-
-
-class FixedMultiStreamManager(StreamManager):
-    """A fixed set of streams and the trash; a subclass says how many by SPECIAL_STREAM_COUNT.
-
-    Source: seed 001 (angelos.archive7.streams.FixedMultiStreamManager).
-    """
-
-    SPECIAL_BLOCK_COUNT = 1
-    SPECIAL_STREAM_COUNT = 1
-    STREAM_TRASH = 0
-
-    def _open_special(self) -> None:
-        super()._open_special()
-        self._trash_number = -1
-        self._load_trash()
-
-    def recycle(self, chain: StreamBlock) -> bool:
-        """Free a chain of blocks that was cut off a stream; False for the root."""
-        self.check_writable()
-        if chain.position == self.BLOCK_META:
-            return False
-        blocks = self.container.blocks
-        position, index, stream = chain.position, chain.index, chain.stream.bytes
-        while True:
-            plain = blocks.block(position, index, stream)
-            following = BLOCK_HEAD.unpack_from(plain)[1]
-            self.free_run(position, 1)
-            position, index = following, index + 1
-            if position <= 0 or not self._continues(position, index, stream):
-                return True
-
-    def _continues(self, position: int, index: int, stream: bytes) -> bool:
-        """Whether a chain goes on at `position`: a tail may name a position not used yet."""
-        blocks = self.container.blocks
-        if position in blocks.dirty or any(blocks.map.get(position)):
-            plain = blocks.load(position)
-            return bytes(plain[8:28]) == index.to_bytes(4, "big") + stream
-        return False
-
-    def reuse(self) -> StreamBlock | None:
-        """An empty block at a position that was recycled, or None."""
-        self.check_writable()
-        position = self.container.positions.take_free()
-        if position is None:
-            return None
-        block = StreamBlock(position)
-        self.container.blocks.put(position, bytearray(bytes(block)))
-        return block
-
-    # --- the trash stream: free positions, kept from one session to the next
-
-    def _load_trash(self) -> None:
-        """Take the free positions from the trash, if it belongs to this commit."""
-        trash = self._special[self.STREAM_TRASH]
-        if self.is_readonly or not trash.len:
-            return
-        data = bytearray(trash.len)
-        trash.read_into(0, memoryview(data))
-        number, count = TRASH_HEAD.unpack_from(data)
-        if number != self.container.root.number:
-            return
-        body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
-        self.container.positions.learn(TRASH_EXTENT.iter_unpack(body))
-        self._trash_number = number
-
-    def _save_trash(self) -> None:
-        """Write the free positions for the commit that comes next."""
-        positions = self.container.positions
-        trash = self._special[self.STREAM_TRASH]
-        if not trash.len and not positions.free_count:
-            return
-        need = TRASH_HEAD.size + min(_MAX_TRASH, len(positions.extents()) + 8) * TRASH_EXTENT.size
-        trash.write(0, memoryview(bytes(need)))
-        trash.close()
-        extents = positions.extents()[: (need - TRASH_HEAD.size) // TRASH_EXTENT.size]
-        head = TRASH_HEAD.pack(self.container.next_number, len(extents))
-        body = b"".join(TRASH_EXTENT.pack(first, count) for first, count in extents)
-        trash.write(0, memoryview(head + body))
-        self.flush()
-
-    def _save_all(self) -> None:
-        super()._save_all()
-        if self.container.root.number != self._trash_number and self.container.must_finish:
-            self._save_trash()
-            self.container.commit(fold=True)
-
-
-class DynamicMultiStreamManager(FixedMultiStreamManager):
-    """Streams that come and go, with a registry: what a virtual file system stands on.
-
-    Source: seed 001 (angelos.archive7.streams.DynamicMultiStreamManager).
-    """
-
-    SPECIAL_STREAM_COUNT = 2
-    STREAM_INDEX = 1
-
-    def _open_special(self) -> None:
-        super()._open_special()
-        self._open: dict[UUID, DataStream] = {}
-        self._uses: dict[UUID, int] = {}
-        self._owners: dict[UUID, Callable[[DataStream], bytes | None]] = {}
-        self.registry = StreamRegistry(self)
-
-    @property
-    def index_stream(self) -> InternalStream:
-        """The stream of the registry's tree."""
-        return self._special[self.STREAM_INDEX]
-
-    def new_stream(self) -> DataStream:
-        """Make, register and open a new stream."""
-        self.check_writable()
-        stream = DataStream(self, None, self.new_identity(), extents=Extents())
-        self.registry.register(stream)
-        return self._opened(stream)
-
-    def _opened(self, stream: DataStream) -> DataStream:
-        self._open[stream.identity] = stream
-        self._uses[stream.identity] = 1
-        return stream
-
-    def open_stream(self, identity: UUID) -> DataStream:
-        """Open an existing stream; each open needs a close, all share one object.
-
-        Raises: NotFoundError for an unknown identity.
-        """
-        self._check_open()
-        stream = self._open.get(identity)
-        if stream is not None:
-            self._uses[identity] += 1
-            return stream
-        found = self.registry.read(identity)
-        if found is None:
-            raise NotFoundError(2, f"there is no stream {identity}")
-        record, extents, _ = found
-        stream = DataStream(self, None, identity)
-        stream.reload(record, extents)
-        return self._opened(stream)
-
-    def close_stream(self, stream: BaseStream) -> bool:
-        """Close an open data stream; False if it is not open here.
-
-        Its record goes into the registry; the next commit has it.
-        """
-        identity = stream.identity
-        if self._open.get(identity) is not stream:
-            return False
-        self._uses[identity] -= 1
-        if self._uses[identity]:
-            return True
-        if not self.is_readonly and not self.closed:
-            stream.finish()
-            self._update(stream)
-        del self._open[identity], self._uses[identity]
-        self._owners.pop(identity, None)
-        stream.abandon()
-        return True
-
-    def del_stream(self, identity: UUID) -> bool:
-        """Delete a stream and free its blocks; False if there is none.
-
-        Cost: the map entries of its blocks, no block is read.
-        Raises: UsageError if the stream is open.
-        """
-        self.check_writable()
-        if identity in self._open:
-            raise UsageError(f"stream {identity} is open: close it first")
-        found = self.registry.read(identity)
-        if found is None:
-            return False
-        for first, count in found[1]:
-            self.free_run(first, count)
-        self.registry.unregister(identity)
-        return True
-
-    def is_open(self, identity: UUID) -> bool:
-        """Whether a stream is open here."""
-        return identity in self._open
-
-    def set_owner(self, identity: UUID, owner: Callable[[DataStream], bytes | None]) -> None:
-        """Ask `owner` for the owner's bytes whenever the open stream's record is stored."""
-        self._owners[identity] = owner
-
-    def _update(self, stream: BaseStream) -> None:
-        stream.save()
-        if stream.is_dirty:
-            assert isinstance(stream, DataStream)  # noqa: S101 - only those are registered
-            owner = self._owners.get(stream.identity)
-            self.registry.update(stream, owner(stream) if owner else None)
-
-    def flush(self) -> None:
-        """Bring the state of all open streams into the container's working state."""
-        for stream in list(self._open.values()):
-            self._update(stream)
-        self.registry.close()
-        super().flush()
-
-    def reload(self) -> None:
-        """Take everything anew from the working state; streams that are gone are closed."""
-        super().reload()
-        self.registry = StreamRegistry(self)
-        for identity, stream in list(self._open.items()):
-            found = self.registry.read(identity)
-            if found is None:
-                stream.abandon()
-                del self._open[identity], self._uses[identity]
-                self._owners.pop(identity, None)
-            else:
-                stream.reload(found[0], found[1])
-
-    def _save_all(self) -> None:
-        for stream in list(self._open.values()):
-            stream.finish()
-        self.flush()
-        super()._save_all()
-        for stream in self._open.values():
-            stream.abandon()
-        self._open.clear()
-        self._uses.clear()

@@ -15,10 +15,11 @@ from ..btree import BTree
 from ..errors import TreeCorruptError, UsageError
 from ..layout import EXTENT, EXTENT_COUNT, STREAM
 from .extents import Extents
-from .stream import BaseStream, InternalStream
+from .internal import InternalStream
+from .stream import BaseStream
 
 if TYPE_CHECKING:
-    from .manager import DynamicMultiStreamManager
+    from .dynamic import DynamicMultiStreamManager
 
 _OWNER = STREAM.size + EXTENT_COUNT.size
 
@@ -31,7 +32,7 @@ def tree_in(stream: InternalStream) -> BTree:
     return BTree.create(stream)
 
 
-class Registry(ABC):
+class Registry(ABC):  # noqa: B024 - abstract in the seed
     """A B+tree in a stream.  What the seed calls its WAL is the container's commit: atomic over
     all streams and trees.
     """
@@ -107,7 +108,7 @@ class StreamRegistry(Registry):
 
     def __iter__(self) -> Iterator[UUID]:
         """The identities of all streams, in order."""
-        for key, _ in self._tree.items():
+        for key, _ in self._tree.items():  # noqa: PERF102 - no dict
             yield UUID(bytes=key)
 
 

@@ -1,0 +1,200 @@
+"""Snapshot: a container under one root, as a reader has it.
+
+Owns taking the newest whole root, following the writer, and telling an expired snapshot from
+damage.  May assume blocks and the rules of `opening`.  Promises: what is read through a snapshot
+belongs to one commit.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+from .blocks import BlockStore
+from .crypto import KIND_DATA, KIND_NODE, KIND_ROOT, block_cipher
+from .device import Buffer, Device
+from .errors import (
+    ClosedError,
+    CorruptError,
+    RecoveredWarning,
+    RollbackError,
+    SnapshotExpiredError,
+)
+from .locks import Lock
+from .map import Entry
+from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
+from .positions import PositionTable
+from .root import Ring, Root
+from .slots import SlotTable
+from .superblock import Superblock
+
+_OPEN_TRIES: Final = 100
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What opening left behind: newer commits that were not whole."""
+
+    number: int
+    skipped: tuple[Skipped, ...]
+
+
+class Snapshot:
+    """Sealed blocks on a device under one root.
+
+    Args:
+        device: where they stand.
+        superblock, master: as `unlock` opened or `superblock` made them.
+
+    Attributes:
+        root: the root that everything is read under.
+        blocks, positions: its blocks and free positions.
+        streams, header: records of the special streams and archive header.
+        generation: rises when the working state was thrown away.
+        recovered: what opening left behind, or None.
+    """
+
+    root: Root
+    blocks: BlockStore
+    positions: PositionTable
+    streams: list[bytes]
+    header: bytes
+
+    def __init__(self, device: Device, superblock: Superblock, master: Buffer) -> None:
+        self.device = device
+        self.superblock = superblock
+        self.lock = threading.RLock()
+        self.generation = 0
+        self.recovered: Recovered | None = None
+        self._is_closed = False
+        data, node, root = (
+            block_cipher(superblock.suite, master, superblock.container, superblock.epoch, kind)
+            for kind in (KIND_DATA, KIND_NODE, KIND_ROOT)
+        )
+        self._ciphers = data, node
+        self.ring = Ring(device, root)
+
+    @property
+    def is_readonly(self) -> bool:
+        """Whether nothing can be written."""
+        return True
+
+    def _attach(self, root: Root, slots: SlotTable | None = None) -> None:
+        """Make `root` the working state; a writer has a slot table."""
+        self.root = root
+        self.blocks = BlockStore(self.device, *self._ciphers, slots)
+        self.positions = PositionTable(root.positions)
+        if slots is None:
+            self.blocks.explain = self._explain
+        self._reset(root)
+
+    def _reset(self, root: Root) -> None:
+        changes = dict(root.changes)
+        self.blocks.forget()
+        self.blocks.map.reset(root.height, root.top, changes, root.used)
+        self.streams = list(root.streams)
+        self.header = root.header
+
+    def _choose(self, roots: dict[int, Root]) -> Choice:
+        choice = choose(roots, self._verifier())
+        self._report(choice)
+        return choice
+
+    def _report(self, choice: Choice) -> None:
+        if choice.skipped:
+            self.recovered = Recovered(choice.root.number, choice.skipped)
+            newest = choice.skipped[0]
+            warnings.warn(
+                f"{self.device.name}: commit {newest.number} was not whole "
+                f"({newest.reason}); opened in commit {choice.root.number}",
+                RecoveredWarning,
+                stacklevel=4,
+            )
+
+    def _verifier(self) -> Verify:
+        store = BlockStore(self.device, *self._ciphers, None)
+        return verify_with(store, store.verify)
+
+    def _check_superblock(self, root: Root, roots: dict[int, Root]) -> None:
+        wanted = max(r.sequence for r in roots.values())
+        if self.superblock.sequence < wanted:
+            raise RollbackError(
+                f"the superblock (sequence {self.superblock.sequence}) is older than the roots "
+                f"({wanted}): restore the whole file, not parts of it"
+            )
+        if root.number < self.superblock.commit:
+            raise RollbackError(
+                f"the newest root (commit {root.number}) is older than the superblock "
+                f"(commit {self.superblock.commit}): restore the whole file, not parts of it"
+            )
+
+    def _begin_reading(self) -> None:
+        try:
+            self.device.locks.take(Lock.READERS, shared=True)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EINVAL):
+                raise
+        self._attach(self._newest_root())
+
+    def _newest_root(self) -> Root:
+        """The newest whole root, for a reader."""
+        for _ in range(_OPEN_TRIES):
+            raw = self.ring.raw()
+            roots = self.ring.read(raw)
+            if roots and self.device.locks.held_by_others(Lock.RECOVERED):
+                root = max(roots.values(), key=lambda r: (r.number, r.is_marked))
+            else:
+                try:
+                    choice = choose(roots, self._verifier())
+                except CorruptError:
+                    if self.ring.raw() != raw:
+                        continue
+                    raise
+                if choice.skipped and self.ring.raw() != raw:
+                    continue
+                self._report(choice)
+                root = choice.root
+            self._check_superblock(root, roots)
+            return root
+        raise CorruptError("the ring keeps changing: try again", block=0)
+
+    def refresh(self) -> bool:
+        """Take the newest commit as snapshot (readers); True if it is another one."""
+        self.check_open()
+        if not self.is_readonly:
+            return False
+        root = self._newest_root()
+        if root.hash == self.root.hash:
+            return False
+        self.root = root
+        self.positions = PositionTable(root.positions)
+        self._reset(root)
+        self.generation += 1
+        return True
+
+    def _explain(self, position: int, entry: Entry) -> None:
+        """Raise SnapshotExpiredError if the newest root has another entry for `position`."""
+        roots = self.ring.read()
+        if not roots:
+            return
+        newest = max(roots.values(), key=lambda r: r.number)
+        if newest.hash == self.root.hash:
+            return
+        store = BlockStore(self.device, *self._ciphers, None)
+        if position < 0 or map_of(store, newest).get(position) != entry:
+            raise SnapshotExpiredError(
+                f"commit {self.root.number} was overwritten meanwhile: call refresh() and retry"
+            )
+
+    def check_open(self) -> None:
+        """Raise ClosedError if the container is closed."""
+        if self._is_closed:
+            raise ClosedError("the archive is closed")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
