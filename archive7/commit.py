@@ -74,6 +74,7 @@ class Container(Snapshot):
         self.has_trash = False  # the trash stream was written for the commit that comes
         self.is_emergency = False  # under way: an operation that gives space back
         self._is_failed = False
+        self._base_place: int | None = None
         if create:
             self._begin_new(header)
         elif readonly:
@@ -118,7 +119,7 @@ class Container(Snapshot):
             root.is_marked and root.hash == choice.root.hash for root in roots.values()
         )
         if settled:
-            self._durable, self._place, self._base_place = choice.root, 0, None
+            self._durable, self._place = choice.root, 0
             self._cursor = self._root_place = 0
         else:
             for _ in self.blocks.copy_slots(choice.slots):
@@ -290,7 +291,7 @@ class Container(Snapshot):
                 self.ring.write(last, sealed)
         self._sync_device()
         self._durable, self._place = marked, place
-        self._base_place: int | None = None
+        self._base_place = None
         self._cursor = self._root_place = place
         self.slots.durable()
 
