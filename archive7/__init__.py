@@ -1,3 +1,86 @@
-"""Archive7."""
+"""Archive7: an encrypted virtual filesystem in one file.
+
+`open` gives an `Archive`.  The layers, lowest first, in the order of imports and of the data path:
+
+errors, layout; device, locks; crypto, keyslots, superblock, unlock; slots, positions, map, root,
+cache, blocks, opening, snapshot, commit, creation; treenode, btree; streams; entry, paths,
+filesystem; session, transfer, check, archive; cli.
+"""
+
+from .archive import Archive, ArchiveInfo, open  # noqa: A004 - the name users know
+from .check import Finding
+from .errors import (
+    Archive7Error,
+    BlockCorruptError,
+    ClosedError,
+    CorruptError,
+    ExistsError,
+    FormatError,
+    FullError,
+    IsADirectoryError,  # noqa: A004 - is one
+    KdfLimitError,
+    LockedError,
+    LoopError,
+    NameTooLongError,
+    NotADirectoryError,  # noqa: A004 - is one
+    NotAnArchiveError,
+    NotEmptyError,
+    NotFoundError,
+    PathError,
+    ReadOnlyError,
+    RecordCorruptError,
+    RecoveredWarning,
+    RollbackError,
+    SnapshotExpiredError,
+    SuiteUnavailableError,
+    SuperblockCorruptError,
+    SyncFailedError,
+    TransactionError,
+    TreeCorruptError,
+    UsageError,
+    VersionError,
+    WrongKeyError,
+)
+from .keyslots import KdfCost
+from .transfer import Transfer
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Archive",
+    "Archive7Error",
+    "ArchiveInfo",
+    "BlockCorruptError",
+    "ClosedError",
+    "CorruptError",
+    "ExistsError",
+    "Finding",
+    "FormatError",
+    "FullError",
+    "IsADirectoryError",
+    "KdfCost",
+    "KdfLimitError",
+    "LockedError",
+    "LoopError",
+    "NameTooLongError",
+    "NotADirectoryError",
+    "NotAnArchiveError",
+    "NotEmptyError",
+    "NotFoundError",
+    "PathError",
+    "ReadOnlyError",
+    "RecordCorruptError",
+    "RecoveredWarning",
+    "RollbackError",
+    "SnapshotExpiredError",
+    "SuiteUnavailableError",
+    "SuperblockCorruptError",
+    "SyncFailedError",
+    "TransactionError",
+    "Transfer",
+    "TreeCorruptError",
+    "UsageError",
+    "VersionError",
+    "WrongKeyError",
+    "open",
+]

@@ -457,6 +457,14 @@ class BTree:
                 raise TreeCorruptError("the tree's free list is broken", block=head)
             head = following
 
+    def far_records(self) -> Iterator[bytes]:
+        """The records of all values that stand in streams of their own."""
+        for position, level, _ in self.nodes():
+            if level == 0:
+                node = self._node(position)
+                for key in sorted(node.far):
+                    yield node.values[bisect_left(node.keys, key)]
+
     def check(self) -> Iterator[TreeCorruptError]:
         """Yield every violated invariant: order, bounds, levels, sizes, links."""
         yield from self._check_node(self._root, self._node(self._root).level, b"", None)

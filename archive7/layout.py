@@ -139,6 +139,20 @@ VALUE_IN_STREAM: Final = 0x8000  # in a value's size: the value is the record of
 MAX_KEY_SIZE: Final = 512
 MAX_ITEM_SIZE: Final = 1280
 
+# --- filesystem
+
+# type, flags, parent, owner, created, modified, deleted (ns; 0: not deleted), mode, user, group,
+# links, size of name, size of link target, size of extended attributes; then these three
+ENTRY: Final = Struct("!cB16s16sqqqIIIIHHI")
+ENTRY_MODIFIED_OFFSET: Final = 42
+ENTRY_LINKS_OFFSET: Final = 70
+TIME: Final = Struct("!q")
+# type, id: what stands under parent id + name in the paths tree
+PATH: Final = Struct("!c16s")
+ID_SIZE: Final = 16
+MAX_NAME_SIZE: Final = 255
+MAX_TARGET_SIZE: Final = 4095
+
 # --- trash stream
 
 # count of extents

@@ -107,6 +107,10 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         """Whether a stream is open here."""
         return identity in self._open
 
+    def opened(self, identity: UUID) -> DataStream | None:
+        """The open stream of an identity, or None."""
+        return self._open.get(identity)
+
     def set_owner(self, identity: UUID, owner: Callable[[DataStream], bytes | None]) -> None:
         """Ask `owner` for the owner's bytes whenever the open stream's record is stored."""
         self._owners[identity] = owner

@@ -30,7 +30,8 @@ class VirtualFileObject(io.RawIOBase):
         stream: the stream; it is closed with the file object.
         filename: what `name` tells.
         mode: r, w, x or a, with + for both reading and writing; a b is ignored.
-        on_flush, on_close: called when data were handed over, and once at the end.
+        on_flush, on_close, on_error: called when data were handed over, once at the end, and
+            when writing failed half-way.
 
     `w` cuts the stream, `x` refuses one that has data, `a` appends whatever the position is.
     Source: seed 001 (VirtualFileObject), CPython's `io.FileIO`.
@@ -44,6 +45,7 @@ class VirtualFileObject(io.RawIOBase):
         *,
         on_flush: Callable[[], None] | None = None,
         on_close: Callable[[VirtualFileObject], None] | None = None,
+        on_error: Callable[[], None] | None = None,
     ) -> None:
         found = _MODES.get("".join(sorted(mode.replace("b", ""), key="rwxa+".find)))
         if found is None:
@@ -57,16 +59,15 @@ class VirtualFileObject(io.RawIOBase):
         self._is_writable = kind != "r" or bool(plus)
         self._can_read, self._can_write = self._is_readable, self._is_writable
         self._position = 0
-        self._has_written = False
-        self._on_flush, self._on_close = on_flush, on_close
+        self._has_written = kind != "r"  # making or cutting a file is a change, too
+        self._on_flush, self._on_close, self._on_error = on_flush, on_close, on_error
         if self._is_writable:
             stream.manager.check_writable()
         if kind == "x" and stream.len:
             raise FileExistsError(17, os.strerror(17), filename)
         if kind == "w":
             with self._lock:
-                stream.truncate(0)
-            self._has_written = True
+                self._change(stream.truncate, 0)
         if kind == "a":
             self._position = stream.len
 
@@ -162,7 +163,7 @@ class VirtualFileObject(io.RawIOBase):
                 self._position = self._stream.len
             if not view:
                 return 0
-            size = self._stream.write(self._position, view)
+            size = self._change(self._stream.write, self._position, view)
             self._position += size
             self._has_written = True
         return size
@@ -175,9 +176,18 @@ class VirtualFileObject(io.RawIOBase):
             length = self._position if size is None else size.__index__()
             if length < 0:
                 raise OSError(22, os.strerror(22))
-            self._stream.truncate(length)
+            self._change(self._stream.truncate, length)
             self._has_written = True
         return length
+
+    def _change(self, change: Callable[..., int], *args: object) -> int:
+        """Change the stream; what fails half-way is reported before it is raised."""
+        try:
+            return change(*args)
+        except BaseException:
+            if self._on_error is not None:
+                self._on_error()
+            raise
 
     # --- the position
 

@@ -113,9 +113,12 @@ class StreamRegistry(Registry):
 
 
 def _encode(stream: BaseStream, owner: bytes) -> bytes:
-    extents = stream.extents.encode()
-    count = len(extents) // EXTENT.size
-    return bytes(stream) + EXTENT_COUNT.pack(count) + extents + owner
+    return encode_value(bytes(stream), stream.extents.encode(), owner)
+
+
+def encode_value(record: bytes, extents: bytes, owner: bytes) -> bytes:
+    """A registry value: record, count of extents, extent map, owner's bytes."""
+    return record + EXTENT_COUNT.pack(len(extents) // EXTENT.size) + extents + owner
 
 
 def split(value: bytes) -> tuple[bytes, bytes, bytes]:

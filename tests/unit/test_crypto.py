@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import runpy
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from archive7.crypto import (
     SUITE_SECRETBOX,
     SUITE_XAES256GCM,
     BlockCipher,
-    RunBuffer,
     XaesCipher,
     block_cipher,
     xaes_subkey,
@@ -72,16 +72,48 @@ def suite(request: pytest.FixtureRequest) -> int:
     return number
 
 
-def filled(count: int, room: int | None = None) -> RunBuffer:
-    """A run of `count` blocks whose plaintexts are all different."""
-    run = RunBuffer(room or count, BLOCK_HEAD.size)
-    for i in range(count):
-        run.plains[i][:] = hashlib.shake_128(b"%d" % i).digest(PLAIN_SIZE)
-    return run
+def plaintext(number: int) -> bytes:
+    return hashlib.shake_128(b"%d" % number).digest(PLAIN_SIZE)
 
 
-def sealed_blocks(run: RunBuffer, count: int) -> list[bytes]:
-    return [bytes(run.sealed[i * BLOCK_SIZE : (i + 1) * BLOCK_SIZE]) for i in range(count)]
+def plaintexts(count: int) -> list[bytes]:
+    """`count` plaintexts that are all different."""
+    return [plaintext(number) for number in range(count)]
+
+
+def seal(
+    cipher: BlockCipher, plains: Sequence[bytes], room: int | None = None
+) -> tuple[bytes, list[bytes]]:
+    """Seal a run; return its bytes and tag prefixes."""
+    run = cipher.run_buffer(room or len(plains), BLOCK_HEAD.size)
+    tags = cipher.seal_run(run, plains, len(plains))
+    return bytes(run.sealed[: len(plains) * BLOCK_SIZE]), tags
+
+
+def open_all(cipher: BlockCipher, sealed: bytes, tags: Sequence[bytes]) -> list[bytes]:
+    """The plaintexts that come out of a run, up to the first block that is not genuine."""
+    run = cipher.run_buffer(1, BLOCK_HEAD.size)
+    run.plain[:] = b"\xaa" * PLAIN_SIZE
+    opened = []
+    for plain in cipher.open_run(run, sealed, tags):
+        assert bytes(plain) == run.plain  # what is yielded is the scratch of the run
+        opened.append(bytes(plain))
+    if len(opened) < len(tags):
+        assert run.plain == bytes(PLAIN_SIZE), "the scratch was not zeroed"
+    return opened
+
+
+def open_one(cipher: BlockCipher, sealed: bytes, start: int, tag: bytes) -> bytes | None:
+    """What `open_into` opens; where it refuses, it must have left nothing of the plaintext."""
+    room = bytearray(b"\xaa" * PLAIN_SIZE)
+    if cipher.open_into(sealed, start, tag, memoryview(room)):
+        return bytes(room)
+    assert room in (bytes(PLAIN_SIZE), b"\xaa" * PLAIN_SIZE), "unverified plaintext came out"
+    return None
+
+
+def blocks_of(sealed: bytes) -> list[bytes]:
+    return [sealed[at : at + BLOCK_SIZE] for at in range(0, len(sealed), BLOCK_SIZE)]
 
 
 # --- XAES-256-GCM, c2sp.org/XAES-256-GCM
@@ -150,11 +182,10 @@ def test_xaes_matches_the_published_accumulated_hash_of_a_million() -> None:
 def test_block_of_suite_1_is_xaes_as_the_specification_has_it() -> None:
     key, prefix, aad = bytes([3]) * 32, b"ABCDEFGHIJKL", b"c2sp.org/XAES-256-GCM"
     cipher = XaesCipher(key, prefix * 256, aad)
-    run = filled(1)
-    cipher.seal_run(run, 1)
-    sealed = bytes(run.sealed)
+    sealed, [tag] = seal(cipher, [plaintext(0)])
     assert sealed[:12] == prefix
-    assert sealed[NONCE_SIZE:] == xaes_seal(key, sealed[:24], bytes(run.plain), aad)
+    assert sealed[NONCE_SIZE:] == xaes_seal(key, sealed[:24], plaintext(0), aad)
+    assert tag == sealed[-TAG_SIZE:][:TAG_PREFIX_SIZE]
 
 
 # --- secretbox, NaCl
@@ -189,11 +220,8 @@ def test_block_of_suite_2_starts_with_the_key_stream_of_the_vector_of_nacl(
     need_libsodium()
     cipher = crypto.SecretboxCipher(bytes.fromhex(NACL_KEY))
     plain = bytes.fromhex(NACL_PLAIN)
-    run = RunBuffer(1, BLOCK_HEAD.size)
-    run.plain[: len(plain)] = plain
     monkeypatch.setattr(os, "urandom", lambda size: bytes.fromhex(NACL_NONCE))
-    cipher.seal_run(run, 1)
-    sealed = bytes(run.sealed)
+    sealed, _ = seal(cipher, [plain.ljust(PLAIN_SIZE, b"\0")])
     assert sealed[:NONCE_SIZE].hex() == NACL_NONCE
     # the tag covers all 4056 bytes, so only what follows it is in the vector
     text_at = NONCE_SIZE + TAG_SIZE
@@ -204,11 +232,9 @@ def test_block_of_suite_2_is_what_libnacl_writes() -> None:
     libnacl = need_libsodium()
     key = crypto.subkey(MASTER, CONTAINER, KIND_DATA, SUITE_SECRETBOX, 1)
     box = libnacl.secret.SecretBox(key)
-    run = filled(1)
-    [tag] = make(SUITE_SECRETBOX).seal_run(run, 1)
-    sealed = bytes(run.sealed)
-    assert sealed == box.encrypt(bytes(run.plain), sealed[:NONCE_SIZE])
-    assert box.decrypt(sealed) == run.plain
+    sealed, [tag] = seal(make(SUITE_SECRETBOX), [plaintext(0)])
+    assert sealed == box.encrypt(plaintext(0), sealed[:NONCE_SIZE])
+    assert box.decrypt(sealed) == plaintext(0)
     assert tag == sealed[NONCE_SIZE : NONCE_SIZE + TAG_PREFIX_SIZE]
 
 
@@ -375,40 +401,98 @@ def test_wrapped_key_that_was_changed_does_not_open() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 256])
 def test_run_comes_back(suite: int, count: int) -> None:
-    cipher, run = make(suite), filled(count)
-    plain = bytes(run.plain)
-    tags = cipher.seal_run(run, count)
-    assert bytes(run.plain) == plain
-    back = RunBuffer(count, BLOCK_HEAD.size)
-    assert cipher.open_run(back, bytes(run.sealed), tags) == count
-    assert back.plain == run.plain
+    cipher, plains = make(suite), plaintexts(count)
+    sealed, tags = seal(cipher, plains)
+    assert len(sealed) == count * BLOCK_SIZE
+    assert len(tags) == count
+    assert open_all(cipher, sealed, tags) == plains
 
 
-def test_run_and_block_give_the_same(suite: int) -> None:
-    cipher, run = make(suite), filled(3)
-    tags = cipher.seal_run(run, 3)
-    for sealed, tag, plain in zip(sealed_blocks(run, 3), tags, run.plains, strict=True):
+def test_run_seals_each_plaintext_before_it_asks_for_the_next(suite: int) -> None:
+    cipher, plains = make(suite), plaintexts(5)
+    run = cipher.run_buffer(5, BLOCK_HEAD.size)
+
+    def shared() -> Iterator[bytearray]:
+        for plain in plains:
+            run.plain[:] = plain
+            yield run.plain
+
+    tags = cipher.seal_run(run, shared(), 5)
+    assert open_all(cipher, bytes(run.sealed), tags) == plains
+
+
+def test_sealing_leaves_the_plaintext_as_it_is(suite: int) -> None:
+    mine = bytearray(plaintext(0))
+    run = make(suite).run_buffer(1, BLOCK_HEAD.size)
+    make(suite).seal_run(run, [mine], 1)
+    assert mine == plaintext(0)
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
+def test_any_buffer_is_sealed(suite: int, wrap: Callable[[bytes], Any]) -> None:
+    cipher = make(suite)
+    run = cipher.run_buffer(1, BLOCK_HEAD.size)
+    [tag] = cipher.seal_run(run, [wrap(plaintext(3))], 1)
+    assert cipher.open_block(bytes(run.sealed), tag) == plaintext(3)
+
+
+def test_run_block_and_single_opening_give_the_same(suite: int) -> None:
+    cipher, plains = make(suite), plaintexts(3)
+    run, tags = seal(cipher, plains)
+    for number, (sealed, tag) in enumerate(zip(blocks_of(run), tags, strict=True)):
         assert cipher.tag(sealed) == tag
         assert len(tag) == TAG_PREFIX_SIZE
-        assert cipher.open_block(sealed, tag) == bytes(plain)
-        assert cipher.open_block(memoryview(sealed)) == bytes(plain)
+        assert cipher.open_block(sealed, tag) == plains[number]
+        assert cipher.open_block(memoryview(sealed)) == plains[number]
+        assert open_one(cipher, run, number * BLOCK_SIZE, tag) == plains[number]
+        assert open_one(cipher, sealed, 0, tag) == plains[number]
 
 
-def test_run_leaves_what_is_behind_it_alone(suite: int) -> None:
-    cipher, run = make(suite), filled(2, room=4)
+def test_tag_prefix_is_a_part_of_the_sealed_block(suite: int) -> None:
+    cipher = make(suite)
+    sealed, [tag] = seal(cipher, [plaintext(0)])
+    start = BLOCK_SIZE - TAG_SIZE if suite == SUITE_XAES256GCM else NONCE_SIZE
+    assert cipher.tag_offset == start
+    assert sealed[start : start + TAG_PREFIX_SIZE] == tag
+
+
+def test_sealing_leaves_what_is_behind_the_run_alone(suite: int) -> None:
+    cipher = make(suite)
+    run = cipher.run_buffer(4, BLOCK_HEAD.size)
     run.sealed[2 * BLOCK_SIZE :] = b"\xaa" * (2 * BLOCK_SIZE)
-    tags = cipher.seal_run(run, 2)
+    tags = cipher.seal_run(run, plaintexts(2), 2)
+    assert len(tags) == 2
     assert run.sealed[2 * BLOCK_SIZE :] == b"\xaa" * (2 * BLOCK_SIZE)
-    run.plain[:] = b"\xbb" * len(run.plain)
-    assert cipher.open_run(run, bytes(run.sealed[: 2 * BLOCK_SIZE]), tags) == 2
-    assert run.plain[2 * PLAIN_SIZE :] == b"\xbb" * (2 * PLAIN_SIZE)
+
+
+def test_opening_stops_where_the_tags_end(suite: int) -> None:
+    cipher, plains = make(suite), plaintexts(4)
+    sealed, tags = seal(cipher, plains)
+    assert open_all(cipher, sealed, tags[:2]) == plains[:2]
+
+
+def test_run_buffer_has_its_views_at_the_offsets_of_the_format(suite: int) -> None:
+    cipher = make(suite)
+    run = cipher.run_buffer(3, BLOCK_HEAD.size)
+    assert run.count == 3
+    assert len(run.plain) == PLAIN_SIZE
+    assert len(run.data) == PLAIN_SIZE - BLOCK_HEAD.size
+    assert len(run.sealed) == 3 * BLOCK_SIZE
+    run.sealed[:] = bytes(i * 31 & 0xFF for i in range(3 * BLOCK_SIZE))
+    for number in range(3):
+        block = bytes(run.sealed[number * BLOCK_SIZE :][:BLOCK_SIZE])
+        assert run.nonces[number] == block[:NONCE_SIZE]
+        assert run.boxes[number] == block[NONCE_SIZE:]
+        assert run.tags[number] == cipher.tag(block)
+    run.data[:] = b"d" * len(run.data)
+    assert run.plain == bytes(BLOCK_HEAD.size) + b"d" * len(run.data)
+    run.wipe()
+    assert run.plain == bytes(PLAIN_SIZE)
 
 
 def test_other_reader_of_the_same_keys_opens(suite: int) -> None:
-    run = filled(2)
-    tags = make(suite).seal_run(run, 2)
-    back = RunBuffer(2, BLOCK_HEAD.size)
-    assert make(suite).open_run(back, bytes(run.sealed), tags) == 2
+    sealed, tags = seal(make(suite), plaintexts(2))
+    assert open_all(make(suite), sealed, tags) == plaintexts(2)
 
 
 REGIONS: dict[int, dict[str, int]] = {
@@ -448,85 +532,108 @@ REGIONS: dict[int, dict[str, int]] = {
     ],
 )
 def test_flipped_bit_does_not_open(number: int, at: int) -> None:
-    cipher, run = make(number), filled(3)
-    tags = cipher.seal_run(run, 3)
+    cipher, plains = make(number), plaintexts(3)
+    run, tags = seal(cipher, plains)
     for bit in (0, 7):
-        sealed = bytearray(run.sealed)
+        sealed = bytearray(run)
         sealed[BLOCK_SIZE + at] ^= 1 << bit
         changed = bytes(sealed[BLOCK_SIZE : 2 * BLOCK_SIZE])
         assert cipher.open_block(changed) is None
-        assert cipher.open_block(changed, cipher.tag(changed)) is None
-        back = RunBuffer(3, BLOCK_HEAD.size)
-        assert cipher.open_run(back, bytes(sealed), tags) == 1
-        assert cipher.open_run(back, bytes(sealed), [tags[0], cipher.tag(changed), tags[2]]) == 1
+        for tag in (tags[1], cipher.tag(changed)):  # as it was, and as it stands there now
+            assert cipher.open_block(changed, tag) is None
+            assert open_one(cipher, bytes(sealed), BLOCK_SIZE, tag) is None
+            assert open_all(cipher, bytes(sealed), [tags[0], tag, tags[2]]) == plains[:1]
 
 
-def test_scratch_is_zero_from_the_failed_block_on(suite: int) -> None:
-    cipher, run = make(suite), filled(4)
-    tags = cipher.seal_run(run, 4)
-    first = bytes(run.plains[0])
-    run.sealed[2 * BLOCK_SIZE - TAG_SIZE - 1] ^= 1  # in the ciphertext: GCM decrypts it first
-    back = RunBuffer(5, BLOCK_HEAD.size)
-    back.plain[:] = b"\xaa" * len(back.plain)
-    assert cipher.open_run(back, bytes(run.sealed), tags) == 1
-    assert back.plains[0] == first
-    assert back.plain[PLAIN_SIZE : 4 * PLAIN_SIZE] == bytes(3 * PLAIN_SIZE)
-    assert back.plain[4 * PLAIN_SIZE :] == b"\xaa" * PLAIN_SIZE
+def test_scratch_is_zero_after_a_failure_in_the_ciphertext(suite: int) -> None:
+    """GCM has decrypted the whole block by the time its tag turns out to be wrong."""
+    cipher, plains = make(suite), plaintexts(4)
+    run, tags = seal(cipher, plains)
+    sealed = bytearray(run)
+    sealed[2 * BLOCK_SIZE - TAG_SIZE - 1] ^= 1
+    back = cipher.run_buffer(5, BLOCK_HEAD.size)
+    opening = cipher.open_run(back, bytes(sealed), tags)
+    assert bytes(next(opening)) == plains[0]
+    assert next(opening, None) is None
+    assert back.plain == bytes(PLAIN_SIZE)
+    room = bytearray(b"\xaa" * PLAIN_SIZE)
+    assert not cipher.open_into(bytes(sealed), BLOCK_SIZE, tags[1], memoryview(room))
+    assert room in (bytes(PLAIN_SIZE), b"\xaa" * PLAIN_SIZE)
 
 
-def test_wrong_tag_prefix_is_refused_before_opening(suite: int) -> None:
-    cipher, run = make(suite), filled(2)
-    tags = cipher.seal_run(run, 2)
-    sealed = sealed_blocks(run, 2)
+def test_wrong_tag_prefix_is_refused_before_opening(
+    suite: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cipher = make(suite)
+    run, tags = seal(cipher, plaintexts(2))
+    sealed = blocks_of(run)
+    monkeypatch.setattr(XaesCipher, "_cipher", refuse_to_be_called)
+    if isinstance(cipher, XaesCipher):
+        cipher._ciphers.clear()
+    else:
+        cipher._sodium = None  # whoever uses it raises
     assert cipher.open_block(sealed[0], tags[1]) is None
     assert cipher.open_block(sealed[0], bytes(TAG_PREFIX_SIZE)) is None
-    back = RunBuffer(2, BLOCK_HEAD.size)
-    assert cipher.open_run(back, bytes(run.sealed), tags[::-1]) == 0
-    assert not any(back.plain)
+    assert open_one(cipher, run, 0, tags[1]) is None
+    assert open_all(cipher, run, tags[::-1]) == []
+
+
+def refuse_to_be_called(*_: object) -> Any:
+    raise AssertionError("the block was opened")
 
 
 def test_swapped_blocks_do_not_open_under_each_others_tags(suite: int) -> None:
-    cipher, run = make(suite), filled(2)
-    tags = cipher.seal_run(run, 2)
-    swapped = b"".join(sealed_blocks(run, 2)[::-1])
-    assert cipher.open_run(RunBuffer(2, BLOCK_HEAD.size), swapped, tags) == 0
+    cipher = make(suite)
+    run, tags = seal(cipher, plaintexts(2))
+    swapped = b"".join(blocks_of(run)[::-1])
+    assert open_all(cipher, swapped, tags) == []
+    assert open_one(cipher, swapped, 0, tags[0]) is None
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 39, 40, 4095])
 def test_cut_block_does_not_open(suite: int, size: int) -> None:
-    cipher, run = make(suite), filled(1)
-    tags = cipher.seal_run(run, 1)
-    cut = bytes(run.sealed)[:size]
-    assert cipher.open_block(cut) is None
-    assert cipher.open_run(RunBuffer(1, BLOCK_HEAD.size), cut, tags) == 0
+    cipher = make(suite)
+    run, tags = seal(cipher, plaintexts(1))
+    assert cipher.open_block(run[:size]) is None
+    assert open_all(cipher, run[:size], tags) == []
+    assert open_one(cipher, run[:size], 0, tags[0]) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 24, 40, 4095])
+def test_cut_run_opens_up_to_the_cut(suite: int, size: int) -> None:
+    cipher, plains = make(suite), plaintexts(3)
+    run, tags = seal(cipher, plains)
+    cut = run[: 2 * BLOCK_SIZE + size]
+    assert open_all(cipher, cut, tags) == plains[:2]
+    assert open_one(cipher, cut, 2 * BLOCK_SIZE, tags[2]) is None
 
 
 def test_block_with_bytes_behind_it_does_not_open(suite: int) -> None:
-    cipher, run = make(suite), filled(1)
-    cipher.seal_run(run, 1)
-    assert cipher.open_block(bytes(run.sealed) + b"\0") is None
+    cipher = make(suite)
+    sealed, _ = seal(cipher, plaintexts(1))
+    assert cipher.open_block(sealed + b"\0") is None
 
 
 @pytest.mark.parametrize(("kind", "other"), [(KIND_DATA, KIND_NODE), (KIND_NODE, KIND_ROOT)])
 def test_block_of_another_kind_does_not_open(suite: int, kind: bytes, other: bytes) -> None:
-    run = filled(1)
-    [tag] = make(suite, kind).seal_run(run, 1)
-    assert make(suite, other).open_block(bytes(run.sealed), tag) is None
-    assert make(suite, other).open_run(RunBuffer(1, 48), bytes(run.sealed), [tag]) == 0
+    sealed, [tag] = seal(make(suite, kind), plaintexts(1))
+    assert make(suite, other).open_block(sealed, tag) is None
+    assert open_all(make(suite, other), sealed, [tag]) == []
+    assert open_one(make(suite, other), sealed, 0, tag) is None
 
 
 def test_kind_is_bound_by_the_aad_too() -> None:
     key, prefixes = bytes(32), bytes(range(12)) * 256
-    run = filled(1)
-    XaesCipher(key, prefixes, CONTAINER + KIND_DATA).seal_run(run, 1)
-    assert XaesCipher(key, prefixes, CONTAINER + KIND_NODE).open_block(run.sealed) is None
-    assert XaesCipher(key, prefixes, CONTAINER + KIND_DATA).open_block(run.sealed) is not None
+    sealed, [tag] = seal(XaesCipher(key, prefixes, CONTAINER + KIND_DATA), plaintexts(1))
+    other = XaesCipher(key, prefixes, CONTAINER + KIND_NODE)
+    assert other.open_block(sealed) is None
+    assert open_one(other, sealed, 0, tag) is None
+    assert open_all(other, sealed, [tag]) == []
+    assert XaesCipher(key, prefixes, CONTAINER + KIND_DATA).open_block(sealed) == plaintext(0)
 
 
 def test_block_of_another_epoch_container_or_master_does_not_open(suite: int) -> None:
-    run = filled(1)
-    make(suite).seal_run(run, 1)
-    sealed = bytes(run.sealed)
+    sealed, _ = seal(make(suite), plaintexts(1))
     assert make(suite, epoch=2).open_block(sealed) is None
     assert block_cipher(suite, MASTER, bytes(16), 1, KIND_DATA).open_block(sealed) is None
     assert block_cipher(suite, bytes(32), CONTAINER, 1, KIND_DATA).open_block(sealed) is None
@@ -534,9 +641,8 @@ def test_block_of_another_epoch_container_or_master_does_not_open(suite: int) ->
 
 def test_block_of_the_other_suite_does_not_open(suite: int) -> None:
     need_libsodium()
-    run = filled(1)
-    make(suite).seal_run(run, 1)
-    assert make(3 - suite).open_block(bytes(run.sealed)) is None
+    sealed, _ = seal(make(suite), plaintexts(1))
+    assert make(3 - suite).open_block(sealed) is None
 
 
 @pytest.mark.parametrize("number", [0, 3, 65535])
@@ -549,18 +655,18 @@ def test_unknown_suite_is_refused_by_number(number: int) -> None:
 
 
 def test_nonces_do_not_repeat(suite: int) -> None:
-    cipher, run = make(suite), RunBuffer(256, BLOCK_HEAD.size)
+    cipher = make(suite)
+    run = cipher.run_buffer(256, BLOCK_HEAD.size)
     nonces = set()
     for _ in range(16):
-        cipher.seal_run(run, 256)
-        nonces |= {block[:NONCE_SIZE] for block in sealed_blocks(run, 256)}
+        cipher.seal_run(run, [bytes(PLAIN_SIZE)] * 256, 256)
+        nonces |= {block[:NONCE_SIZE] for block in blocks_of(bytes(run.sealed))}
     assert len(nonces) == 16 * 256
 
 
 def test_equal_plaintexts_seal_differently(suite: int) -> None:
-    cipher, run = make(suite), RunBuffer(2, BLOCK_HEAD.size)
-    tags = cipher.seal_run(run, 2)
-    one, other = sealed_blocks(run, 2)
+    run, tags = seal(make(suite), [bytes(PLAIN_SIZE)] * 2)
+    one, other = blocks_of(run)
     assert tags[0] != tags[1]
     assert one[NONCE_SIZE:] != other[NONCE_SIZE:]
 
@@ -578,10 +684,10 @@ def drawn_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_every_run_draws_its_own_nonces(suite: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    cipher, run = make(suite), RunBuffer(8, BLOCK_HEAD.size)
+    cipher = make(suite)
     sizes = drawn_sizes(monkeypatch)
-    cipher.seal_run(run, 8)
-    cipher.seal_run(run, 1)
+    seal(cipher, plaintexts(8))
+    seal(cipher, plaintexts(1))
     per_block = 12 if suite == SUITE_XAES256GCM else 24
     extra = 1 if suite == SUITE_XAES256GCM else 0
     assert sizes == [extra + 8 * per_block, extra + per_block]
@@ -589,28 +695,25 @@ def test_every_run_draws_its_own_nonces(suite: int, monkeypatch: pytest.MonkeyPa
 
 def test_nonce_prefixes_are_256_per_container_and_chosen_at_random() -> None:
     one, other = make(SUITE_XAES256GCM), make(SUITE_XAES256GCM)
-    run = RunBuffer(1, BLOCK_HEAD.size)
-    prefixes = set()
-    for _ in range(3000):
-        one.seal_run(run, 1)
-        prefixes.add(bytes(run.sealed[:12]))
+    prefixes = {seal(one, [bytes(PLAIN_SIZE)])[0][:12] for _ in range(3000)}
     assert 240 < len(prefixes) <= 256  # fewer than 241 of 256: under 1 in 10^11
-    other.seal_run(run, 1)
     assert isinstance(other, XaesCipher)
     assert prefixes <= set(other._prefixes)
     assert len(set(other._prefixes)) == 256
 
 
 def test_one_run_has_one_prefix() -> None:
-    run = RunBuffer(64, BLOCK_HEAD.size)
-    make(SUITE_XAES256GCM).seal_run(run, 64)
-    assert len({block[:12] for block in sealed_blocks(run, 64)}) == 1
+    run, _ = seal(make(SUITE_XAES256GCM), [bytes(PLAIN_SIZE)] * 64)
+    assert len({block[:12] for block in blocks_of(run)}) == 1
 
 
 def test_foreign_nonce_prefix_costs_no_key() -> None:
     cipher = make(SUITE_XAES256GCM)
     assert isinstance(cipher, XaesCipher)
-    assert cipher.open_block(bytes(BLOCK_SIZE)) is None
+    sealed = bytes(BLOCK_SIZE)
+    assert cipher.open_block(sealed) is None
+    assert open_one(cipher, sealed, 0, bytes(TAG_PREFIX_SIZE)) is None
+    assert open_all(cipher, sealed, [bytes(TAG_PREFIX_SIZE)]) == []
     assert cipher._ciphers == {}
 
 
@@ -621,21 +724,33 @@ def test_digest_of_suite_1_is_xxh3_and_the_commit_number() -> None:
     import xxhash
 
     cipher, data = make(SUITE_XAES256GCM), bytes(4008)
-    digest = cipher.digest(data, 2**32 + 5)
-    assert digest == xxhash.xxh3_128_digest(data) + b"\0\0\0\5"
-    assert cipher.digest_matches(cipher.digest(data, 9), data)
+    digest = cipher.digester(2**32 + 5)
+    assert digest(data) == xxhash.xxh3_128_digest(data) + b"\0\0\0\5"
+    assert digest(b"\1" * 4008) == xxhash.xxh3_128_digest(b"\1" * 4008) + b"\0\0\0\5"
+    assert cipher.digest_matches(cipher.digester(9)(data), data)
 
 
 def test_digest_of_suite_2_is_sha1() -> None:
     cipher, data = make(SUITE_SECRETBOX), bytes(4008)
-    digest = cipher.digest(data, 5)
+    digest = cipher.digester(5)(data)
     assert digest == hashlib.sha1(data).digest()
     assert cipher.digest_matches(digest, data)
 
 
 def test_digest_tells_other_data(suite: int) -> None:
     cipher = make(suite)
-    assert not cipher.digest_matches(cipher.digest(bytes(4008), 1), bytes(4007) + b"\1")
+    digest = cipher.digester(1)
+    assert len(digest(bytes(4008))) == 20
+    assert not cipher.digest_matches(digest(bytes(4008)), bytes(4007) + b"\1")
+    for at in range(cipher.digest_size):
+        damaged = bytearray(digest(bytes(4008)))
+        damaged[at] ^= 1
+        assert not cipher.digest_matches(bytes(damaged), bytes(4008))
+
+
+def test_digest_is_that_of_any_buffer(suite: int) -> None:
+    digest, data = make(suite).digester(7), plaintext(1)[:4008]
+    assert digest(data) == digest(bytearray(data)) == digest(memoryview(data))
 
 
 # --- frozen

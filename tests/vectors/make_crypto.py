@@ -26,7 +26,6 @@ from archive7.crypto import (
     KIND_ROOT,
     SUITE_SECRETBOX,
     SUITE_XAES256GCM,
-    RunBuffer,
     block_cipher,
     hkdf,
     mac,
@@ -107,9 +106,8 @@ def subkeys() -> Vector:
 
 def block(suite: int) -> Vector:
     cipher = block_cipher(suite, MASTER, CONTAINER, 1, KIND_DATA)
-    run = RunBuffer(1, BLOCK_HEAD.size)
-    run.plain[:] = hashlib.shake_128(b"plain").digest(PLAIN_SIZE)
-    [tag] = cipher.seal_run(run, 1)
+    run = cipher.run_buffer(1, BLOCK_HEAD.size)
+    [tag] = cipher.seal_run(run, [hashlib.shake_128(b"plain").digest(PLAIN_SIZE)], 1)
     return {
         "master": MASTER.hex(),
         "container": CONTAINER.hex(),

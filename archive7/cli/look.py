@@ -1,0 +1,152 @@
+"""The verbs that only look: ls, info."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import stat
+from collections.abc import Iterator
+from os import stat_result
+from typing import Any, Final
+
+import click
+
+from archive7 import Archive
+
+from .report import iso_text, say, say_json, shown, size_text, time_text
+from .vault import Vault, as_json, takes_vault
+
+_TYPES: Final = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
+
+
+@click.command()
+@takes_vault
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("-l", "--long", "is_long", is_flag=True, help="Mode, size, time and link target.")
+@click.option("-R", "--recursive", "is_recursive", is_flag=True, help="All that is below.")
+@as_json
+def ls(
+    vault: Vault, paths: tuple[str, ...], is_long: bool, is_recursive: bool, is_json: bool
+) -> None:
+    """List what is in a directory of the archive (default: its root).
+
+    Directories end with a slash.  With -R or several PATHs, whole paths are shown.
+
+    \b
+      ar7 ls -l vault.ar7 letters
+      ar7 ls -R vault.ar7 | grep draft
+      ar7 ls --json vault.ar7 letters | jq '.entries[].name'
+    """
+    has_paths = is_recursive or len(paths) > 1
+    with vault.reading() as archive:
+        found = (
+            (path, kind)
+            for top in paths or ("/",)
+            for path, kind in _list(archive, top, is_recursive=is_recursive)
+        )
+        if is_json:
+            entries = [_record(archive, path) for path, _ in found]
+            say_json({"vault": vault.path, "paths": list(paths or ("/",)), "entries": entries})
+            return
+        for path, kind in found:
+            name = shown(path if has_paths else posixpath.basename(path) or path)
+            if kind == "directory" and not name.endswith("/"):
+                name += "/"
+            say(f"{_details(archive, path, kind, name)}" if is_long else name)
+
+
+def _list(archive: Archive, top: str, *, is_recursive: bool) -> Iterator[tuple[str, str]]:
+    """Yield path and type of what `ls` shows for `top`."""
+    top = posixpath.normpath(posixpath.join("/", top)).replace("//", "/")
+    if not stat.S_ISDIR(archive.stat(top).st_mode if _leads_on(archive, top) else 0):
+        yield top, _type(archive.lstat(top))
+        return
+    pending = [top]
+    while pending:
+        path = pending.pop()
+        below = []
+        for entry in sorted(archive.scandir(path), key=lambda entry: entry.name):
+            found = posixpath.join(path, entry.name)
+            if entry.is_symlink():
+                yield found, "link"
+            elif entry.is_dir():
+                yield found, "directory"
+                below.append(found)
+            else:
+                yield found, "file"
+        if is_recursive:
+            pending += reversed(below)
+
+
+def _leads_on(archive: Archive, path: str) -> bool:
+    """Whether `path` leads to something that is there; a dangling link does not."""
+    return not archive.islink(path) or archive.exists(path)
+
+
+def _type(status: stat_result) -> str:
+    return _TYPES.get(stat.S_IFMT(status.st_mode), "other")
+
+
+def _record(archive: Archive, path: str) -> dict[str, Any]:
+    """What --json tells of an entry."""
+    status = archive.lstat(path)
+    kind = _type(status)
+    record = {
+        "path": path,
+        "name": posixpath.basename(path),
+        "type": kind,
+        "size": status.st_size if kind == "file" else None,
+        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+        "modified": iso_text(status.st_mtime_ns),
+        "modified_ns": status.st_mtime_ns,
+    }
+    if kind == "link":
+        record["target"] = archive.readlink(path)
+    return record
+
+
+def _details(archive: Archive, path: str, kind: str, name: str) -> str:
+    status = archive.lstat(path)
+    size = f"{status.st_size:,}" if kind == "file" else "-"
+    line = f"{stat.filemode(status.st_mode)} {size:>15} {time_text(status.st_mtime)}  {name}"
+    return f"{line} -> {shown(archive.readlink(path))}" if kind == "link" else line
+
+
+# --- info
+
+
+@click.command()
+@takes_vault
+@as_json
+def info(vault: Vault, is_json: bool) -> None:
+    """Tell what the archive is: suite, sizes, commits, keyslots.
+
+    \b
+      ar7 info vault.ar7
+      ar7 info --json vault.ar7
+    """
+    with vault.reading() as archive:
+        facts = archive.info()
+        told = dataclasses.asdict(facts)
+    if is_json:
+        say_json({"vault": vault.path, **told})
+        return
+    width = max(map(len, told)) + 2
+    say(f"{'vault':<{width}}{shown(vault.path)}")
+    for name, value in told.items():
+        say(f"{name.replace('_', ' '):<{width}}{_fact(name, value)}")
+
+
+def _fact(name: str, value: object) -> str:
+    """One value of `info` in words."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,} ({size_text(value)})" if name.endswith("_size") else f"{value:,}"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact("", part) for part in value) or "-"
+    return shown(str(value))

@@ -1,0 +1,160 @@
+"""The vault of a verb: options that open it, opening, closing, and why it does not open.
+
+Owns the options that all verbs share, the one call of `archive7.open` and the exit code 3.
+Promises: the archive is closed whole however the verb ends; warnings of the library become lines
+on stderr; messages name the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import click
+
+import archive7
+
+from ..errors import Archive7Error, CorruptError, RecoveredWarning
+from .failure import CANNOT_OPEN, WRONG_USE, Refusal, describe
+from .interruption import Interruption, deferred
+from .report import warn
+from .secret import Secret, find_secret
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MIB: Final = 1024  # KiB
+
+
+@dataclass(frozen=True)
+class Vault:
+    """The archive that a verb works on, and how to open it."""
+
+    path: str
+    password_file: str | None
+    key_file: str | None
+    max_kdf_memory: int | None
+    is_quiet: bool
+
+    @contextmanager
+    def reading(self) -> Iterator[archive7.Archive]:
+        """Open the archive for reading while the block runs."""
+        self._require()
+        with self._told(), self._open("r", self._secret()) as archive:
+            yield archive
+
+    @contextmanager
+    def writing(self) -> Iterator[tuple[archive7.Archive, Interruption]]:
+        """Open the archive for writing while the block runs; Ctrl-C waits for a safe moment."""
+        self._require()
+        secret = self._secret()
+        with (
+            self._told(),
+            deferred() as interruption,
+            self._open("r+", secret) as archive,
+        ):
+            yield archive, interruption
+
+    @contextmanager
+    def creating(self, **options: Any) -> Iterator[tuple[archive7.Archive, Interruption]]:
+        """Make a new archive; if the block fails, it is taken away again."""
+        if os.path.lexists(self.path):
+            raise Refusal(
+                f"{self.path} exists already: choose another name, or remove it first", WRONG_USE
+            )
+        secret = self._secret(is_new=True)
+        with self._told(), deferred() as interruption:
+            archive = self._open("x", secret, **options)
+            try:
+                with archive:
+                    yield archive, interruption
+                    interruption.check()
+            except BaseException:
+                os.unlink(self.path)
+                raise
+
+    def _secret(self, *, is_new: bool = False) -> Secret:
+        return find_secret(
+            self.path, self.password_file, self.key_file, is_new=is_new, is_quiet=self.is_quiet
+        )
+
+    def _require(self) -> None:
+        """Say that there is no such file before a password is asked for."""
+        if not os.path.exists(self.path):
+            raise Refusal(
+                f"{self.path}: no such file; ar7 create {self.path} makes one", CANNOT_OPEN
+            )
+
+    def _open(self, mode: str, secret: Secret, **options: Any) -> archive7.Archive:
+        if self.max_kdf_memory is not None:
+            options["max_kdf_memory"] = self.max_kdf_memory * _MIB
+        try:
+            return archive7.open(
+                self.path, mode, key=secret.key, password=secret.password, **options
+            )
+        except (Archive7Error, OSError) as error:
+            code, text = describe(error)
+            if self.path not in text:
+                text = f"{self.path}: {text}"
+            if not isinstance(error, CorruptError | archive7.errors.UsageError):
+                code = CANNOT_OPEN
+            raise Refusal(text, code) from None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Show the library's warnings as lines on stderr."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", RecoveredWarning)
+            try:
+                yield
+            finally:
+                for warning in caught:
+                    warn(f"{self.path}: {warning.message}")
+
+
+def takes_vault(command: F) -> F:
+    """Give a verb its first argument and the options that open it."""
+
+    @functools.wraps(command)
+    def with_vault(
+        vault: str,
+        password_file: str | None,
+        key_file: str | None,
+        max_kdf_memory: int | None,
+        is_quiet: bool,
+        **rest: Any,
+    ) -> Any:
+        return command(Vault(vault, password_file, key_file, max_kdf_memory, is_quiet), **rest)
+
+    wrapped: Any = with_vault
+    for decorate in reversed(_SHARED):
+        wrapped = decorate(wrapped)
+    result: F = wrapped
+    return result
+
+
+_SHARED: Final = (
+    click.argument("vault", metavar="VAULT"),
+    click.option(
+        "--password-file",
+        metavar="FILE",
+        help="Take the password from the one line of FILE.",
+    ),
+    click.option(
+        "--key-file", metavar="FILE", help="Take the key from FILE: 32 bytes or 64 hex digits."
+    ),
+    click.option(
+        "--max-kdf-memory",
+        type=click.IntRange(19, 1024),
+        metavar="MIB",
+        help="Most memory that testing a password may take (default 256 MiB).",
+    ),
+    click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Only errors, no progress."),
+)
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Report in JSON on stdout.")

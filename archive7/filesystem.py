@@ -1,0 +1,318 @@
+"""Filesystem: directories, files and symbolic links over streams.
+
+Owns every change of names and entries.  May assume resolved paths and a stream manager.
+Promises: errors are those of `os` for the same call with errno and filename set; an error found
+before the first change leaves no trace (`changes` tells); nothing is committed here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from uuid import UUID
+
+from .entry import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    ORPHANS_ID,
+    ROOT_ID,
+    Entry,
+    decode_entry,
+    with_modified,
+)
+from .errors import TreeCorruptError
+from .identity import new_identity_bytes
+from .layout import ID_SIZE, MAX_TARGET_SIZE, PATH, STREAM
+from .paths import FilesystemStreamManager, PathLike, Paths, Place, after, failure, path_text
+from .streams import DataStream
+from .streams.extents import Extents
+from .streams.registry import encode_value, split
+
+
+class Filesystem(Paths):
+    """Names and entries.
+
+    Attributes:
+        changes: rises before the first change of an operation.
+    """
+
+    def __init__(self, manager: FilesystemStreamManager) -> None:
+        super().__init__(manager)
+        self.changes = 0
+
+    def format(self) -> None:
+        """Make the root directory of a new archive."""
+        now = time.time_ns()
+        root = Entry(DIRECTORY, ROOT_ID, b"", now, now, 0o755)
+        self._store(ROOT_ID, root)
+
+    def sweep(self) -> None:
+        """Free files that were removed while open, when the writer died before they closed."""
+        for key, _ in list(self._paths.items(ORPHANS_ID, ORPHANS_ID + b"\xff" * 17)):
+            self._bury(key[ID_SIZE:])
+
+    # --- entries
+
+    def length(self, identity: bytes) -> int:
+        """Length of a file in bytes, including what is not committed yet."""
+        stream = self._manager.opened(UUID(bytes=identity))
+        if stream is not None:
+            return stream.len
+        value = self._registry.tree.get(identity)
+        return 0 if value is None else int(STREAM.unpack_from(value)[4])
+
+    def stat(self, path: PathLike, *, follow: bool) -> os.stat_result:
+        """As `os.stat` or `os.lstat`."""
+        place = self.find(path, follow=follow)
+        entry = self.entry(place.identity)
+        size = len(entry.target) if entry.type == LINK else self.length(place.identity)
+        return entry.stat(place.identity, size)
+
+    def stat_of(self, identity: bytes) -> os.stat_result:
+        """As `os.lstat`, by identity."""
+        entry = self.entry(identity)
+        size = len(entry.target) if entry.type == LINK else self.length(identity)
+        return entry.stat(identity, size)
+
+    def _store(self, identity: bytes, entry: Entry) -> None:
+        """Store the entry of something without blocks of its own."""
+        record = STREAM.pack(identity, -1, -1, 0, 0, 0)
+        self._registry.tree.insert(identity, encode_value(record, b"", entry.encode()))
+
+    def update(self, identity: bytes, **fields: object) -> None:
+        """Change fields of an entry."""
+        value = self._registry.tree.get(identity)
+        if value is None:
+            raise TreeCorruptError("a name leads to no entry: run check")
+        record, extents, owner = split(value)
+        self.changes += 1
+        entry = decode_entry(owner).changed(**fields)
+        self._registry.tree.insert(identity, encode_value(record, extents, entry.encode()))
+
+    # --- making
+
+    def vacant(self, path: PathLike) -> Place:
+        """A place where something new can be made.  Raises ExistsError, NotFoundError."""
+        place = self.locate(path, follow=False)
+        if place.type is not None:
+            raise failure(errno.EEXIST, path)
+        return place
+
+    def _make(self, place: Place, entry: Entry) -> bytes:
+        identity = new_identity_bytes()
+        self.changes += 1
+        self._store(identity, entry)
+        self._paths.insert(place.key, PATH.pack(entry.type, identity))
+        return identity
+
+    def mkdir(self, path: PathLike, mode: int) -> None:
+        """Make a directory."""
+        place = self.vacant(path)
+        now = time.time_ns()
+        self._make(place, Entry(DIRECTORY, place.parent, place.name, now, now, mode & 0o7777))
+
+    def symlink(self, target: str, path: PathLike) -> None:
+        """Make a symbolic link."""
+        text = path_text(target)
+        encoded = text.encode(errors="strict")
+        if len(encoded) > MAX_TARGET_SIZE:
+            raise failure(errno.ENAMETOOLONG, target, path)
+        place = self.locate(path, follow=False)
+        if place.type is not None:
+            raise failure(errno.EEXIST, target, path)
+        now = time.time_ns()
+        entry = Entry(LINK, place.parent, place.name, now, now, 0o777, target=encoded)
+        self._make(place, entry)
+
+    def readlink(self, path: PathLike) -> str:
+        """Target of a symbolic link.  Raises PathError (EINVAL) for anything else."""
+        place = self.find(path, follow=False)
+        if place.type != LINK:
+            raise failure(errno.EINVAL, path)
+        return self.entry(place.identity).target.decode()
+
+    def create_file(self, place: Place, data: memoryview, mode: int) -> bytes:
+        """Make a file with its data; return its identity."""
+        manager = self._manager
+        identity = new_identity_bytes()
+        self.changes += 1
+        stream = DataStream(manager, None, UUID(bytes=identity), extents=Extents())
+        if data:
+            stream.write(0, data)
+            stream.finish()
+        now = time.time_ns()
+        entry = Entry(FILE, place.parent, place.name, now, now, mode & 0o7777)
+        value = encode_value(bytes(stream), stream.extents.encode(), entry.encode())
+        self._registry.tree.insert(identity, value)
+        self._paths.insert(place.key, PATH.pack(FILE, identity))
+        return identity
+
+    def open_stream(self, identity: bytes) -> DataStream:
+        """Open the stream of a file; writing to it sets the time of modification."""
+        stream = self._manager.open_stream(UUID(bytes=identity))
+        self._manager.set_owner(stream.identity, self._touched)
+        return stream
+
+    def _touched(self, stream: DataStream) -> bytes | None:
+        """The entry of a file that was written to."""
+        owner = self._registry.owner(stream.identity)
+        return None if owner is None else with_modified(owner, time.time_ns())
+
+    def close_stream(self, stream: DataStream) -> None:
+        """Close the stream of a file; one that was removed meanwhile goes for good."""
+        identity = stream.identity
+        if stream.is_closed or not self._manager.close_stream(stream):
+            return
+        if not self._manager.is_open(identity) and not self._manager.is_readonly:
+            if ORPHANS_ID + identity.bytes in self._paths:
+                self.changes += 1
+                self._bury(identity.bytes)
+
+    def read(self, identity: bytes) -> bytes:
+        """All bytes of a file."""
+        stream = self._manager.opened(UUID(bytes=identity))
+        value = None if stream is not None else self._registry.tree.get(identity)
+        if value is not None:
+            _, begin, _, count, length, _ = STREAM.unpack_from(value)
+            if len(value) > STREAM.size and not any(value[STREAM.size : STREAM.size + 4]):
+                out = bytearray(length)
+                if length:
+                    blocks = self._manager.container.blocks
+                    blocks.read_run(begin, count, 0, identity, 0, memoryview(out))
+                return bytes(out)
+        stream = self._manager.open_stream(UUID(bytes=identity))
+        try:
+            out = bytearray(stream.len)
+            stream.read_into(0, memoryview(out))
+            return bytes(out)
+        finally:
+            stream.close()
+
+    def rewrite(self, identity: bytes, data: memoryview) -> None:
+        """Replace all bytes of a file."""
+        stream = self.open_stream(identity)
+        try:
+            self.changes += 1
+            stream.truncate(0)
+            stream.write(0, data)
+        finally:
+            self.close_stream(stream)
+
+    def truncate(self, identity: bytes, length: int) -> None:
+        """Cut or lengthen a file."""
+        stream = self.open_stream(identity)
+        try:
+            self.changes += 1
+            stream.truncate(length)
+        finally:
+            self.close_stream(stream)
+
+    # --- removing and moving
+
+    def remove(self, path: PathLike) -> None:
+        """Remove a file or a symbolic link."""
+        place = self.find(path, follow=False)
+        if place.type == DIRECTORY:
+            raise failure(errno.EISDIR, path)
+        self.changes += 1
+        self._unlink(place)
+
+    def rmdir(self, path: PathLike) -> None:
+        """Remove an empty directory."""
+        place = self.find(path, follow=False)
+        if place.type != DIRECTORY:
+            raise failure(errno.ENOTDIR, path)
+        if place.identity == ROOT_ID:
+            raise failure(errno.EBUSY, path)
+        place = self._named(place)
+        if self._has_children(place.identity):
+            raise failure(errno.ENOTEMPTY, path)
+        self.changes += 1
+        self._unlink(place)
+
+    def _named(self, place: Place) -> Place:
+        """A directory that was reached by `.` or `..`, with its own parent and name."""
+        if place.name:
+            return place
+        entry = self.entry(place.identity)
+        return Place(entry.parent, entry.name, place.type, place.identity)
+
+    def _has_children(self, identity: bytes) -> bool:
+        return any(True for _ in self._paths.items(identity, after(identity)))
+
+    def _unlink(self, place: Place) -> None:
+        """Take a name away, and what it led to if that was the last name."""
+        self._paths.delete(place.key)
+        self.forget()
+        identity = place.identity
+        entry = self.entry(identity)
+        if entry.links > 1:
+            self.update(identity, links=entry.links - 1)
+        elif place.type == FILE and self._manager.is_open(UUID(bytes=identity)):
+            self.update(identity, links=0, parent=ORPHANS_ID, name=identity)
+            self._paths.insert(ORPHANS_ID + identity, PATH.pack(FILE, identity))
+        elif place.type == FILE:
+            self._manager.del_stream(UUID(bytes=identity))
+        else:
+            self._registry.tree.delete(identity)
+
+    def _bury(self, identity: bytes) -> None:
+        self._paths.delete(ORPHANS_ID + identity)
+        self._manager.del_stream(UUID(bytes=identity))
+
+    def rename(self, source: PathLike, target: PathLike) -> None:
+        """Rename or move, replacing the target as POSIX does."""
+        old = self.find(source, follow=False)
+        new = self.locate(target, follow=False)
+        if ROOT_ID in (old.identity, new.identity):
+            raise failure(errno.EBUSY, source, target)
+        old = self._named(old)
+        if new.type is not None:
+            new = self._named(new)
+        if old.identity == new.identity:
+            return
+        if old.type == DIRECTORY:
+            self._check_below(old.identity, new.parent, source, target)
+        self._check_replace(old, new, source, target)
+        self.changes += 1
+        if new.type is not None:
+            self._unlink(new)
+        self._paths.delete(old.key)
+        self._paths.insert(new.key, PATH.pack(old.type, old.identity))
+        self.forget()
+        self.update(old.identity, parent=new.parent, name=new.name)
+
+    def _check_below(self, moved: bytes, parent: bytes, source: object, target: object) -> None:
+        """A directory cannot be moved below itself."""
+        while parent != ROOT_ID:
+            if parent == moved:
+                raise failure(errno.EINVAL, source, target)
+            parent = self.entry(parent).parent
+
+    def _check_replace(self, old: Place, new: Place, source: object, target: object) -> None:
+        if new.type is None:
+            if old.type != DIRECTORY and str(target).endswith("/"):
+                raise failure(errno.ENOTDIR, source, target)
+            return
+        if old.type == DIRECTORY and new.type != DIRECTORY:
+            raise failure(errno.ENOTDIR, source, target)
+        if old.type != DIRECTORY and new.type == DIRECTORY:
+            raise failure(errno.EISDIR, source, target)
+        if new.type == DIRECTORY and self._has_children(new.identity):
+            raise failure(errno.ENOTEMPTY, source, target)
+
+    # --- attributes
+
+    def chmod(self, path: PathLike, mode: int, *, follow: bool) -> None:
+        """Set the permission bits."""
+        identity = self.find(path, follow=follow).identity
+        self.update(identity, mode=stat.S_IMODE(mode))
+
+    def utime(self, path: PathLike, modified: int, *, follow: bool) -> None:
+        """Set the time of modification, nanoseconds since 1970."""
+        identity = self.find(path, follow=follow).identity
+        self._manager.flush()
+        self.update(identity, modified=modified)

@@ -1,0 +1,249 @@
+"""Paths: from text to the place it leads to.
+
+Owns the resolution of paths over the paths tree (parent id + name -> type, id): `.` and `..`,
+symbolic links, trailing slashes, as POSIX has them.  Promises: the exceptions of `os` with errno
+and filename set; no link leads out of the archive.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from . import errors
+from .btree import BTree
+from .entry import DIRECTORY, LINK, NIL, ROOT_ID, Entry, decode_entry, encode_name
+from .layout import ID_SIZE, PATH
+from .streams import DynamicMultiStreamManager
+from .streams.registry import split, tree_in
+
+PathLike = str | PurePosixPath
+
+_MAX_LINKS: Final = 40  # as Linux
+_MAX_PATH: Final = 4096
+_KINDS: Final[dict[int, type[errors.PathError]]] = {
+    errno.ENOENT: errors.NotFoundError,
+    errno.EEXIST: errors.ExistsError,
+    errno.EISDIR: errors.IsADirectoryError,
+    errno.ENOTDIR: errors.NotADirectoryError,
+    errno.ENOTEMPTY: errors.NotEmptyError,
+    errno.ELOOP: errors.LoopError,
+    errno.ENAMETOOLONG: errors.NameTooLongError,
+}
+
+
+class FilesystemStreamManager(DynamicMultiStreamManager):
+    """Streams of a filesystem: trash, registry, paths, lineage."""
+
+    SPECIAL_STREAM_COUNT = 4
+    STREAM_PATHS = 2
+    STREAM_LINEAGE = 3
+
+    paths: BTree
+
+    def _open_special(self) -> None:
+        super()._open_special()
+        self.paths = tree_in(self._special[self.STREAM_PATHS])
+
+    def flush(self) -> None:
+        """Bring the state of all open streams and trees into the working state."""
+        self.paths.flush()
+        super().flush()
+
+    def reload(self) -> None:
+        """Take everything anew from the working state."""
+        super().reload()
+        self.paths = tree_in(self._special[self.STREAM_PATHS])
+
+
+class Place(NamedTuple):
+    """Where a path leads: the directory, the name in it, and what stands there, if anything."""
+
+    parent: bytes
+    name: bytes
+    type: bytes | None
+    identity: bytes
+
+    @property
+    def key(self) -> bytes:
+        """The key in the paths tree."""
+        return self.parent + self.name
+
+
+def failure(code: int, path: object, other: object = None) -> errors.PathError:
+    """The exception that `os` raises for this errno."""
+    kind = _KINDS.get(code, errors.PathError)
+    if other is not None:
+        return kind(code, os.strerror(code), str(path), None, str(other))
+    return kind(code, os.strerror(code), str(path))
+
+
+def path_text(path: PathLike) -> str:
+    """A path as text.  Raises TypeError, ValueError (NUL) and NotFoundError (empty) as `os`."""
+    text: object = str(path) if isinstance(path, PurePosixPath) else path
+    if not isinstance(text, str):
+        raise TypeError(f"a path is str or PurePosixPath, not {type(path).__name__}")
+    if "\0" in text:
+        raise ValueError("embedded null byte")
+    if not text:
+        raise failure(errno.ENOENT, text)
+    if len(text) >= _MAX_PATH:
+        raise failure(errno.ENAMETOOLONG, text)
+    return text
+
+
+_ROOT: Final = Place(ROOT_ID, b"", DIRECTORY, ROOT_ID)
+
+
+class Paths:
+    """Names: what stands where."""
+
+    def __init__(self, manager: FilesystemStreamManager) -> None:
+        self._manager = manager
+        self._registry = manager.registry
+        self._paths = manager.paths
+        self._directories: dict[str, bytes] = {"": ROOT_ID}
+
+    @property
+    def manager(self) -> FilesystemStreamManager:
+        """The stream manager."""
+        return self._manager
+
+    def attach(self) -> None:
+        """Take the trees anew: the working state was replaced.
+
+        Raises: FormatError where the container holds no filesystem.
+        """
+        self._registry, self._paths = self._manager.registry, self._manager.paths
+        self.forget()
+        if ROOT_ID not in self._registry.tree:
+            raise errors.FormatError("the container holds streams, but no filesystem")
+
+    def forget(self) -> None:
+        """Forget resolved directories: names were changed or taken away."""
+        self._directories = {"": ROOT_ID}
+
+    def locate(self, path: PathLike, *, follow: bool = True) -> Place:
+        """Resolve a path; the last part may be missing (type None).
+
+        Raises: NotFoundError for a missing parent, errors.NotADirectoryError, LoopError.
+        """
+        text = path_text(path)
+        head, _, tail = text.rpartition("/")
+        parent = self._directories.get(head)
+        if parent is None or tail in ("", ".", ".."):
+            return self._walk(text, follow)
+        name = encode_name(tail, text)
+        value = self._paths.get(parent + name)
+        if value is None:
+            return Place(parent, name, None, NIL)
+        kind, identity = PATH.unpack(value)
+        if kind == LINK and follow:
+            return self._walk(text, follow)
+        return Place(parent, name, kind, identity)
+
+    def _walk(self, text: str, follow: bool) -> Place:
+        """Resolve part by part, as POSIX does."""
+        parts = [part for part in reversed(text.split("/")) if part not in ("", ".")]
+        if text.endswith(("/", "/.")) and parts:
+            parts.insert(0, "")
+        here, links, is_plain = _ROOT, 0, True
+        while parts:
+            part = parts.pop()
+            if part == "" and here.type is None:
+                break  # mkdir("new/")
+            if here.type != DIRECTORY:
+                raise failure(errno.ENOENT if here.type is None else errno.ENOTDIR, text)
+            if part == "":
+                break
+            if part == "..":
+                parent = self.entry(here.identity).parent
+                here = Place(parent, b"", DIRECTORY, parent)
+                continue
+            here = self._step(here.identity, encode_name(part, text))
+            if here.type == LINK and (parts or follow):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise failure(errno.ELOOP, text)
+                is_plain = is_plain and bool(parts)
+                target = self.entry(here.identity).target.decode()
+                if target.startswith("/"):
+                    here = _ROOT
+                else:
+                    here = Place(here.parent, b"", DIRECTORY, here.parent)
+                parts += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        if is_plain:
+            self._remember(text, here)
+        return here
+
+    def _step(self, parent: bytes, name: bytes) -> Place:
+        value = self._paths.get(parent + name)
+        if value is None:
+            return Place(parent, name, None, NIL)
+        kind, identity = PATH.unpack(value)
+        return Place(parent, name, kind, identity)
+
+    def _remember(self, text: str, here: Place) -> None:
+        """Keep the directory of a resolved path; any rename or removal clears the list."""
+        if here.type == DIRECTORY:
+            self._directories[text.rstrip("/")] = here.identity
+        head, _, tail = text.rpartition("/")
+        if here.name and tail.encode() == here.name:
+            self._directories[head] = here.parent
+        if len(self._directories) > 4096:
+            self.forget()
+
+    def find(self, path: PathLike, *, follow: bool = True) -> Place:
+        """Like `locate`, for what must exist.  Raises NotFoundError."""
+        place = self.locate(path, follow=follow)
+        if place.type is None:
+            raise failure(errno.ENOENT, path)
+        return place
+
+    def directory(self, path: PathLike) -> bytes:
+        """Identity of a directory.  Raises errors.NotFoundError, NotADirectoryError."""
+        place = self.find(path)
+        if place.type != DIRECTORY:
+            raise failure(errno.ENOTDIR, path)
+        return place.identity
+
+    def path_of(self, identity: bytes) -> str:
+        """The path of an entry, for messages and reports."""
+        parts: list[str] = []
+        while identity != ROOT_ID and len(parts) < _MAX_PATH:
+            entry = self.entry(identity)
+            parts.append(entry.name.decode(errors="replace"))
+            identity = entry.parent
+        return "/" + "/".join(reversed(parts))
+
+    # --- entries
+
+    def entry(self, identity: bytes) -> Entry:
+        """The entry of an identity.  Raises TreeCorruptError where a name leads nowhere."""
+        value = self._registry.tree.get(identity)
+        if value is None:
+            raise errors.TreeCorruptError(
+                "a name leads to no entry: run check", stream=UUID(bytes=identity)
+            )
+        return decode_entry(split(value)[2])
+
+    def children(self, identity: bytes) -> Iterator[tuple[str, bytes, bytes]]:
+        """Names in a directory in order: (name, type, identity)."""
+        unpack = PATH.unpack
+        for key, value in self._paths.items(identity, after(identity)):
+            kind, child = unpack(value)
+            yield key[ID_SIZE:].decode(), kind, child
+
+    def names(self, identity: bytes) -> list[str]:
+        """Names in a directory in order."""
+        items = self._paths.items(identity, after(identity))
+        return [key[ID_SIZE:].decode() for key, _ in items]
+
+
+def after(identity: bytes) -> bytes:
+    """The first key behind all names of a directory."""
+    return identity + b"\xff"
