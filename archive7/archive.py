@@ -265,12 +265,12 @@ class Archive(Session):
             view = memoryview(view.tobytes())
         filesystem = self._filesystem
         place = filesystem.locate(path)
-        if place.type == DIRECTORY or (place.type is None and path_text(path).endswith("/")):
-            raise failure(errno.EISDIR, path)
-        if place.type is None:
+        if place.type is None and str(path)[-1:] != "/":
             filesystem.create_file(place, view, 0o644)
-        else:
+        elif place.type == FILE:
             filesystem.rewrite(place.identity, view)
+        else:
+            raise failure(errno.EISDIR, path)
         return len(view)
 
     def read_text(self, path: PathLike, encoding: str = "utf-8", errors: str = "strict") -> str:

@@ -35,6 +35,7 @@ from .root import slot_offset
 from .slots import Extent, SlotTable
 
 _DIRTY_LIMIT: Final = 2048  # changed blocks held in memory: 8 MiB
+_MANY: Final = 32  # consecutive positions from which on their entries bypass the inline changes
 _SMALL: Final = 4  # runs up to this many blocks go through the cache
 _DIGEST: Final = slice(28, 48)
 _IDENTITY: Final = slice(IDENTITY_OFFSET, IDENTITY_OFFSET + BLOCK_IDENTITY.size)
@@ -372,10 +373,22 @@ class BlockStore:
         plains = self._digested(positions)
         tags, extents = self._write_out(self._cipher, plains, len(positions))
         slots = [slot + i for slot, size in extents for i in range(size)]
-        change = self.map.set
+        keep, begin = self._cache.keep, 0
+        for end in range(1, len(positions) + 1):
+            if end < len(positions) and positions[end] == positions[begin] + end - begin:
+                continue
+            self._map_run(positions[begin], slots[begin:end], tags[begin:end])
+            begin = end
         for position, slot, tag in zip(positions, slots, tags, strict=True):
-            change(position, slot, tag)
-            self._cache.keep(slot.to_bytes(4, "big") + tag, dirty.pop(position))
+            keep(slot.to_bytes(4, "big") + tag, dirty.pop(position))
+
+    def _map_run(self, position: int, slots: list[int], tags: list[bytes]) -> None:
+        """Set the entries of consecutive positions: few inline, many straight in the nodes."""
+        if len(slots) >= _MANY:
+            self.map.set_run(position, slots, tags)
+            return
+        for i, (slot, tag) in enumerate(zip(slots, tags, strict=True)):
+            self.map.set(position + i, slot, tag)
 
     def _digested(self, positions: list[int]) -> Iterator[Buffer]:
         """Changed blocks with their digests set."""

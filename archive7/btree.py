@@ -270,8 +270,14 @@ class BTree:
         is_far = len(key) + len(value) > MAX_ITEM_SIZE
         if is_far:
             value = self._store.write_value(value)
-        self._place(node, at, key, value, is_new, is_far)
-        self._touch(node)
+        if is_new and not is_far:
+            node.keys.insert(at, key)
+            node.values.insert(at, value)
+            node.size += len(key) + len(value) + LEAF_ITEM
+        else:
+            self._place(node, at, key, value, is_new, is_far)
+        self._dirty[node.position] = node
+        self._version += 1
         if node.size > TREE_CAPACITY:
             self._split(node, path, is_last=at == len(node.keys) - 1)
         return is_new

@@ -124,6 +124,12 @@ def decode_entry(data: bytes) -> Entry:
     )
 
 
+def new_entry(kind: bytes, parent: bytes, name: bytes, now: int, mode: int) -> bytes:
+    """The owner's bytes of something new, without an `Entry` in between."""
+    numbers = (now, now, 0, mode, 0, 0, 1, len(name), 0, 0)
+    return ENTRY.pack(kind, 0, parent, NIL, *numbers) + name
+
+
 def with_modified(data: bytes, modified: int) -> bytes:
     """Encoded entry `data` with another time of modification."""
     end = ENTRY_MODIFIED_OFFSET + TIME.size

@@ -21,11 +21,12 @@ from .entry import (
     ROOT_ID,
     Entry,
     decode_entry,
+    new_entry,
     with_modified,
 )
 from .errors import TreeCorruptError
 from .identity import new_identity_bytes
-from .layout import ID_SIZE, MAX_TARGET_SIZE, PATH, STREAM
+from .layout import DATA_SIZE, ID_SIZE, MAX_TARGET_SIZE, PATH, STREAM
 from .paths import FilesystemStreamManager, PathLike, Paths, Place, after, failure, path_text
 from .streams import DataStream
 from .streams.extents import Extents
@@ -139,15 +140,16 @@ class Filesystem(Paths):
         manager = self._manager
         identity = new_identity_bytes()
         self.changes += 1
-        stream = DataStream(manager, None, UUID(bytes=identity), extents=Extents())
-        if data:
+        if len(data) <= DATA_SIZE:
+            record, extents = manager.store_block(identity, data), b""
+        else:
+            stream = DataStream(manager, None, UUID(bytes=identity), extents=Extents())
             stream.write(0, data)
             stream.finish()
-        now = time.time_ns()
-        entry = Entry(FILE, place.parent, place.name, now, now, mode & 0o7777)
-        value = encode_value(bytes(stream), stream.extents.encode(), entry.encode())
-        self._registry.tree.insert(identity, value)
-        self._paths.insert(place.key, PATH.pack(FILE, identity))
+            record, extents = bytes(stream), stream.extents.encode()
+        entry = new_entry(FILE, place.parent, place.name, time.time_ns(), mode & 0o7777)
+        self._registry.tree.insert(identity, encode_value(record, extents, entry))
+        self._paths.insert(place.parent + place.name, FILE + identity)
         return identity
 
     def open_stream(self, identity: bytes) -> DataStream:

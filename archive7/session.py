@@ -287,9 +287,9 @@ def change(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
-            self.check_open()
-            self._manager.check_writable()
-            self._check_doom()
+            self._container.check_writable()
+            if self._is_doomed:
+                self._check_doom()
             before = self._filesystem.changes
             try:
                 result = method(self, *args, **kwargs)

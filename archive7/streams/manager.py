@@ -20,7 +20,9 @@ from ..keyslots import Secrets
 from ..layout import (
     ARCHIVE_HEADER,
     ARCHIVE_MAGIC,
+    BLOCK_HEAD,
     NO_POSITION,
+    PLAIN_SIZE,
     STREAM,
 )
 from .block import StreamBlock
@@ -28,6 +30,8 @@ from .internal import InternalStream
 from .stream import BaseStream
 
 _MAX_TRASH: Final = 65536  # extents kept in the trash stream
+
+_NO_DIGEST: Final = bytes(20)
 
 
 def special_identity(number: int) -> UUID:
@@ -241,6 +245,18 @@ class StreamManager(BaseStreamManager):
         """Free the blocks at consecutive positions."""
         self.container.blocks.free(first, count)
         self.container.positions.give(first, count)
+
+    def store_block(self, identity: bytes, data: memoryview) -> bytes:
+        """Make a stream of at most one block; return its record.  The path of small files."""
+        size = len(data)
+        if not size:
+            return STREAM.pack(identity, NO_POSITION, NO_POSITION, 0, 0, 0)
+        position = self.container.positions.take(1)[0]
+        plain = bytearray(PLAIN_SIZE)
+        BLOCK_HEAD.pack_into(plain, 0, NO_POSITION, NO_POSITION, 0, identity, _NO_DIGEST)
+        plain[BLOCK_HEAD.size : BLOCK_HEAD.size + size] = data
+        self.container.blocks.put(position, plain)
+        return STREAM.pack(identity, position, position, 1, size, 0)
 
     def new_identity(self) -> UUID:
         """A new stream identity; later ones sort behind earlier ones."""

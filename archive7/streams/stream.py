@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
+from ..device import Buffer
 from ..errors import ClosedError, TreeCorruptError, UsageError
 from ..layout import (
     BLOCK_HEAD,
     DATA_SIZE,
     MAX_RUN,
     NO_POSITION,
+    PLAIN_SIZE,
     STREAM,
     StructError,
 )
@@ -376,17 +378,18 @@ class BaseStream(ABC):
     def _write_part(self, index: int, skip: int, data: memoryview, *, is_fresh: bool) -> None:
         """Write inside one block, which is made if it is fresh."""
         if is_fresh:
-            self._put_fresh(index, bytes(skip) + bytes(data))
+            self._put_fresh(index, data, skip)
             return
         position = self.extents.position(index)
         self._blocks.block(position, index, self._id)
         start = _HEAD + skip
         self._blocks.mutable(position)[start : start + len(data)] = data
 
-    def _put_fresh(self, index: int, data: bytes) -> None:
-        """Make a block of the stream, zeros behind `data`."""
-        head = BLOCK_HEAD.pack(*self._links(index), index, self._id, _NO_DIGEST)
-        plain = bytearray(head + data.ljust(DATA_SIZE, b"\0"))
+    def _put_fresh(self, index: int, data: Buffer, skip: int = 0) -> None:
+        """Make a block of the stream with `data` from byte `skip` on and zeros around it."""
+        plain = bytearray(PLAIN_SIZE)
+        BLOCK_HEAD.pack_into(plain, 0, *self._links(index), index, self._id, _NO_DIGEST)
+        plain[_HEAD + skip : _HEAD + skip + len(data)] = data
         self._blocks.put(self.extents.position(index), plain)
 
     def _fill_gap(self, offset: int) -> None:
