@@ -308,7 +308,10 @@ class BlockStore:
         """Replace the data (4008 bytes) of a block, keep its header."""
         plain = self.dirty.get(position)
         if plain is None:
-            self._put(position, bytearray(bytes(self.load(position)[:_HEAD]) + data))
+            plain = bytearray(PLAIN_SIZE)
+            plain[:_HEAD] = self.load(position)[:_HEAD]
+            plain[_HEAD:] = data
+            self._put(position, plain)
         else:
             plain[_HEAD:] = data
 

@@ -33,11 +33,12 @@ from .layout import (
 
 NO_HASH: Final = bytes(32)
 _NIL: Final = bytes(16)
+_GAP: Final = bytes(ROOT_CHANGES_OFFSET - ROOT_OFFSET - ROOT.size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Root:
-    """One committed state.
+    """One committed state; nobody changes it once it is made.
 
     Attributes:
         number: commit number, unique to the attempt.
@@ -93,15 +94,17 @@ class Root:
             self.previous_hash,
             *self.reserve,
         )
-        start = (self.header + fixed).ljust(ROOT_CHANGES_OFFSET, b"\0")
-        body = start + b"".join(self.changes.values())
-        streams = b"".join(self.streams)
-        return body.ljust(DATA_SIZE - len(streams), b"\0") + streams
+        parts = [self.header, fixed, _GAP, *self.changes.values(), b"", *self.streams]
+        room = (INLINE_MAX - len(self.changes)) * CHANGE.size
+        rest = DATA_SIZE - ROOT_CHANGES_OFFSET - INLINE_MAX * CHANGE.size
+        parts[3 + len(self.changes)] = bytes(room + rest - len(self.streams) * STREAM.size)
+        return b"".join(parts)
 
     def with_hash(self) -> tuple[Root, bytes]:
-        """This root with its hash, and its data."""
+        """This root, which gets its hash, and its data."""
         data = self.encode()
-        return replace(self, hash=hash_of(data)), data
+        self.hash = hash_of(data)
+        return self, data
 
     def marked(self) -> Root:
         """The same root with its mark (and the same hash)."""

@@ -13,6 +13,7 @@ from typing import Final
 from .errors import TreeCorruptError
 from .layout import (
     DATA_SIZE,
+    TREE_CAPACITY,
     TREE_CHILD_SIZE,
     TREE_MAGIC,
     TREE_NODE,
@@ -69,7 +70,8 @@ class TreeNode:
             for key in self.far:
                 lengths[bisect_left(keys, key)] |= VALUE_IN_STREAM
             parts = [head, encode_numbers("H", sizes + lengths), *keys, *self.values]
-        return b"".join(parts).ljust(DATA_SIZE, b"\0")
+        parts.append(bytes(TREE_CAPACITY - self.size))
+        return b"".join(parts)
 
 
 def decode_node(position: int, data: bytes) -> tuple[TreeNode, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
+from ..crypto import digest_fits, plain_digest
 from ..layout import BLOCK, BLOCK_HEAD, DATA_SIZE, NO_POSITION, PLAIN_SIZE, StructError
 
 _NIL: Final = UUID(int=0)
@@ -20,6 +21,7 @@ class StreamBlock:
         stream: identity of the stream.
         block: 4056 plain bytes to take everything but the position from.
 
+    Raises: ValueError where `load_meta` would refuse `block`.
     Source: seed 001 (angelos.archive7.streams.StreamBlock); docs/format.rst, "Block".
     """
 
@@ -45,7 +47,14 @@ class StreamBlock:
         self.digest = bytes(20)
         self.data = bytearray(DATA_SIZE)
         if block is not None and not self.load_meta(block):
-            raise ValueError(f"a block has {PLAIN_SIZE} bytes, not {len(block)}")
+            raise ValueError(f"a block has {PLAIN_SIZE} bytes and the digest of its data")
+
+    @classmethod
+    def of(cls, position: int, plain: bytes | bytearray | memoryview) -> StreamBlock:
+        """The block of 4056 bytes that are verified already, or changed and not sealed yet."""
+        block = cls(position)
+        block._fill(cls.meta_unpack(plain))
+        return block
 
     @property
     def position(self) -> int:
@@ -53,14 +62,22 @@ class StreamBlock:
         return self._position
 
     def load_meta(self, block: bytes | bytearray | memoryview) -> bool:
-        """Fill the fields from 4056 plain bytes; False (nothing changed) if they do not fit."""
+        """Fill the fields from 4056 plain bytes; False (nothing changed) if they are corrupt.
+
+        Corrupt is another size, or a digest that is not that of the data.
+        """
         try:
-            previous, following, index, stream, digest, data = self.meta_unpack(block)
+            fields = self.meta_unpack(block)
         except StructError:
             return False
-        self.previous, self.next, self.index = previous, following, index
-        self.stream, self.digest, self.data = UUID(bytes=stream), digest, bytearray(data)
+        if not digest_fits(*fields[4:]):
+            return False
+        self._fill(fields)
         return True
+
+    def _fill(self, fields: tuple[Any, ...]) -> None:
+        self.previous, self.next, self.index, stream, self.digest, data = fields
+        self.stream, self.data = UUID(bytes=stream), bytearray(data)
 
     @staticmethod
     def meta_unpack(data: bytes | bytearray | memoryview) -> tuple[Any, ...]:
@@ -68,7 +85,8 @@ class StreamBlock:
         return BLOCK.unpack(data)
 
     def __bytes__(self) -> bytes:
-        """The 4056 plain bytes; the digest is set when the block is sealed."""
+        """The 4056 plain bytes; a block gets the digest of its suite when it is sealed."""
+        self.digest = plain_digest(self.data)
         head = BLOCK_HEAD.pack(
             self.previous, self.next, self.index, self.stream.bytes, self.digest
         )

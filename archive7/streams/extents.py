@@ -57,6 +57,8 @@ class Extents:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """The runs: (begin, count)."""
+        if not self.count:
+            return
         ends = [*self._firsts[1:], self.count]
         for first, begin, end in zip(self._firsts, self._begins, ends, strict=True):
             yield begin, end - first

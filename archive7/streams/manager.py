@@ -208,7 +208,7 @@ class StreamManager(BaseStreamManager):
             return block
         if not 0 < index < self.container.positions.end:
             raise UsageError(f"there is no block at position {index}")
-        return StreamBlock(index, block=self.container.blocks.load(index))
+        return StreamBlock.of(index, self.container.blocks.load(index))
 
     def save_block(self, index: int, block: StreamBlock) -> None:
         """Keep `block` for the next commit, which seals it.

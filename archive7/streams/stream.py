@@ -129,6 +129,7 @@ class BaseStream(ABC):
         Raises: UsageError if the result is negative or more than the blocks hold.
         """
         if change:
+            self._check_writable()
             length = self._length + change
             if not 0 <= length <= self._count * DATA_SIZE:
                 raise UsageError(f"{self._count} blocks cannot hold {length} bytes")
@@ -194,12 +195,13 @@ class BaseStream(ABC):
     def block(self) -> StreamBlock:
         """The block under the cursor.  Raises: UsageError for a stream without blocks."""
         if self._block is None:
+            self._check_open()
             if not self._count:
                 raise UsageError("the stream has no block yet: extend() makes one")
             self._index = min(self._index, self._count - 1)
             position = self.extents.position(self._index)
             plain = self._blocks.block(position, self._index, self._id)
-            self._block = StreamBlock(position, block=plain)
+            self._block = StreamBlock.of(position, plain)
         return self._block
 
     @property
@@ -282,6 +284,7 @@ class BaseStream(ABC):
 
     def push(self, block: StreamBlock) -> None:
         """Append `block`, whose position is the stream's from now on, and move to it."""
+        self._check_writable()
         self._leave()
         self._give_back()
         self._link_tail(block.position)
@@ -296,6 +299,7 @@ class BaseStream(ABC):
 
         Returns: the block, whose position is the caller's (to `recycle`), or None if empty.
         """
+        self._check_writable()
         if not self._count:
             return None
         self.end()

@@ -7,9 +7,9 @@ The checklist is section 7 of archive7_original.md, the defects are section 6 of
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import pickle
-import random
 import uuid
 from abc import ABC
 from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ def fixed(make: Callable[[type[StreamManager]], Vault]) -> Vault:
 
 def content(size: int, salt: int = 0) -> bytes:
     """`size` bytes that are the same for the same salt."""
-    return random.Random(salt).randbytes(size)
+    return hashlib.shake_128(b"%d" % salt).digest(size)
 
 
 def put(stream: BaseStream, offset: int, data: bytes) -> None:
