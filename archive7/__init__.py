@@ -7,7 +7,7 @@ cache, blocks, opening, snapshot, commit, creation; treenode, btree; streams; en
 filesystem; session, transfer, check, archive; cli.
 """
 
-from .archive import Archive, ArchiveInfo, open  # noqa: A004 - the name users know
+from .archive import Archive, open  # noqa: A004 - the name users know
 from .check import Finding
 from .errors import (
     Archive7Error,
@@ -41,6 +41,7 @@ from .errors import (
     VersionError,
     WrongKeyError,
 )
+from .info import ArchiveInfo
 from .keyslots import KdfCost
 from .transfer import Transfer
 

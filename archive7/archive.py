@@ -10,17 +10,19 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from .check import Finding, check_archive
+from .commit import Container
 from .creation import Options, create_container, open_container
 from .crypto import SUITES
 from .entry import DIRECTORY, FILE, LINK
 from .errors import UsageError
 from .fileopen import Mode, buffered, parse_mode
+from .filesystem import Filesystem
+from .info import ArchiveInfo, describe
 from .keyslots import KdfCost, Secrets
 from .layout import ARCHIVE_HEADER, ARCHIVE_MAGIC, VERSION_MAJOR, VERSION_MINOR
 from .listing import DirEntry, walk
@@ -37,37 +39,6 @@ if TYPE_CHECKING:
 
 _MODES: Final = {"r", "r+", "w", "x", "w-", "a"}
 _SUITES: Final = {name: number for number, name in SUITES.items()}
-
-
-@dataclass(frozen=True)
-class ArchiveInfo:
-    """What `Archive.info` tells.
-
-    Attributes:
-        name, mode: as opened.
-        container: container id.
-        suite: name of the cipher suite.
-        format: version of the format.
-        commit: number of the last commit.
-        created: nanoseconds since 1970.
-        title: from the archive header.
-        size: of the file in bytes.
-        used, free: bytes in use and free in it, blocks only.
-        sealed: blocks sealed so far; a new key is advised from 2^36 on.
-    """
-
-    name: str
-    mode: str
-    container: UUID
-    suite: str
-    format: str
-    commit: int
-    created: int
-    title: str
-    size: int
-    used: int
-    free: int
-    sealed: int
 
 
 def open(  # noqa: A001 - the name users know
@@ -109,6 +80,7 @@ def open(  # noqa: A001 - the name users know
         header=_header(title),
         max_kdf_memory_kib=max_kdf_memory >> 10,
         lock=lock,
+        prepare=_format,
     )
     if kind == "a":
         kind = "r+" if _exists(path) else "x"
@@ -121,6 +93,13 @@ def open(  # noqa: A001 - the name users know
     except BaseException:
         container.close()
         raise
+
+
+def _format(container: Container) -> None:
+    """Make an empty filesystem in a new container."""
+    manager = FilesystemStreamManager("", b"", container=container)
+    Filesystem(manager).format()
+    manager.commit(durable=True)
 
 
 def _check_mode(mode: str) -> str:
@@ -160,15 +139,14 @@ class Archive(Session):
     def __init__(self, manager: FilesystemStreamManager, mode: str) -> None:
         super().__init__(manager)
         self._mode = mode
-        self.name = manager.container.device.name
-        if not manager.is_readonly:
-            if not manager.container.streams:
-                self._filesystem.format()
-                manager.commit(durable=True)
-            else:
-                self._filesystem.attach()
-                self._filesystem.sweep()
         self._filesystem.attach()
+        if not manager.is_readonly:
+            self._filesystem.sweep()
+
+    @property
+    def name(self) -> str:
+        """The path, or the name of the file object, that the archive was opened with."""
+        return self._container.device.name
 
     @property
     def mode(self) -> str:
@@ -485,20 +463,4 @@ class Archive(Session):
     @query
     def info(self) -> ArchiveInfo:
         """Name, size, version and counters of the archive."""
-        container = self._container
-        root = container.root
-        _, _, major, minor, *_, created, title = ARCHIVE_HEADER.unpack(root.header)
-        return ArchiveInfo(
-            name=self.name,
-            mode=self._mode,
-            container=UUID(bytes=container.superblock.container),
-            suite=SUITES[container.superblock.suite],
-            format=f"{major}.{minor}",
-            commit=root.number,
-            created=created,
-            title=title.rstrip(b"\0").decode(errors="replace"),
-            size=container.device.size(),
-            used=root.used * 4096,
-            free=(root.slots - root.used) * 4096,
-            sealed=root.sealed,
-        )
+        return describe(self._container, self.name, self._mode)

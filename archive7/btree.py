@@ -25,7 +25,7 @@ from .layout import (
 )
 from .treenode import INNER_ITEM, LEAF_ITEM, TreeNode, between, decode_node, middle
 
-_CACHE: Final = 2048  # decoded nodes
+_CACHE: Final = 1024  # decoded nodes, about 8 KB each
 _LOW: Final = TREE_CAPACITY // 4  # a node below that is merged or refilled
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets as _random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -38,6 +39,7 @@ class Options:
         header: archive header (344 bytes) of a new container.
         max_kdf_memory_kib: most memory a keyslot may ask for.
         lock: False to do without locks, where the caller knows to be alone.
+        prepare: called with a new container before it gets its name.
     """
 
     suite: int = SUITE_XAES256GCM
@@ -45,6 +47,7 @@ class Options:
     header: bytes = bytes(ARCHIVE_HEADER.size)
     max_kdf_memory_kib: int = MAX_KDF_MEMORY_KIB
     lock: bool = True
+    prepare: Callable[[Container], None] | None = None
 
 
 def open_container(
@@ -117,7 +120,10 @@ def _fill(device: Device, secrets: Secrets, options: Options) -> Container:
     try:
         device.truncate(SLOTS_OFFSET)
         write_copies(device, superblock, master)
-        return Container(device, superblock, master, create=True, header=options.header)
+        container = Container(device, superblock, master, create=True, header=options.header)
+        if options.prepare is not None:
+            options.prepare(container)
+        return container
     finally:
         wipe(master)
 
@@ -146,8 +152,7 @@ def _create_file(path: Path, secrets: Secrets, replace: bool, options: Options) 
         device = FileDevice(temporary, create=True)
         device.lock_writer()
         container = _fill(device, secrets, options)
-        publish(temporary, path, replace=replace)
-        device.path, device.name = path, str(path)
+        device.rename(path, lambda: publish(temporary, path, replace=replace))
     except BaseException:
         if device is not None:
             device.close()

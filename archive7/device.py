@@ -122,6 +122,19 @@ class FileDevice(Device):
         if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
             raise LockedError(errno.EAGAIN, "the archive was replaced meanwhile", self.name)
 
+    def rename(self, path: Path, rename: Callable[[], None]) -> None:
+        """Let `rename` give the file the name `path`; the device and its lock go with it."""
+        if sys.platform != "win32":
+            rename()
+        else:  # an open file cannot be renamed there
+            os.close(self._descriptor)
+            rename()
+            self._descriptor = os.open(path, os.O_RDWR | _BINARY)
+            self.locks = FileLocks(self._descriptor)
+        self.path, self.name = path, str(path)
+        if sys.platform == "win32":
+            self.lock_writer()
+
     def pread(self, size: int, offset: int) -> bytes:
         try:
             data = _pread(self._descriptor, size, offset)

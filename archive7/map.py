@@ -24,7 +24,7 @@ from .layout import (
     encode_numbers,
 )
 
-NODE_CACHE: Final = 14336  # nodes: 56 MiB, the whole map of 18 GiB
+NODE_CACHE: Final = 13056  # nodes: 51 MiB, the whole map of 16 GiB
 _DIRTY_LIMIT: Final = 4096  # changed nodes held in memory: 16 MiB
 _EMPTY: Final = bytes(DATA_SIZE)
 _ORDINAL_BITS: Final = 32

@@ -128,10 +128,10 @@ class SlotTable:
             self._released.append(slot)
 
     def _free(self, slots: Iterable[int], state: int) -> None:
-        """Make those of `slots` free that are in `state`."""
-        table, count = self._table, 0
+        """Make those of `slots` free that are in `state`; some may have gone with the tail."""
+        table, end, count = self._table, len(self._table), 0
         for slot in slots:
-            if table[slot] == state:
+            if slot < end and table[slot] == state:
                 table[slot] = _FREE
                 count += 1
         self.free_count += count

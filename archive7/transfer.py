@@ -10,15 +10,38 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from .errors import Archive7Error, ExistsError, UsageError
 
 if TYPE_CHECKING:
-    from .archive import Archive
+    from .listing import DirEntry
 
 Progress = Callable[[int, int, str], object]
+
+
+class Tree(Protocol):
+    """What a transfer needs of an archive."""
+
+    def transaction(self) -> AbstractContextManager[object]: ...
+    def open(self, path: str, mode: str, buffering: int = -1) -> IO[Any]: ...
+    def write_bytes(self, path: str, data: bytes) -> int: ...
+    def scandir(self, path: str) -> Iterator[DirEntry]: ...
+    def walk(self, top: str) -> Iterator[tuple[str, list[str], list[str]]]: ...
+    def lstat(self, path: str) -> os.stat_result: ...
+    def isfile(self, path: str) -> bool: ...
+    def isdir(self, path: str) -> bool: ...
+    def islink(self, path: str) -> bool: ...
+    def readlink(self, path: str) -> str: ...
+    def mkdir(self, path: str) -> None: ...
+    def makedirs(self, path: str, *, exist_ok: bool) -> None: ...
+    def remove(self, path: str) -> None: ...
+    def symlink(self, target: str, path: str) -> None: ...
+    def chmod(self, path: str, mode: int) -> None: ...
+    def utime(self, path: str, *, ns: tuple[int, int], follow_symlinks: bool) -> None: ...
+
 
 _CHUNK: Final = 1 << 20
 _MODE_MASK: Final = 0o777  # no setuid, setgid, sticky on the host
@@ -64,7 +87,7 @@ class _Report:
 
 
 def import_tree(
-    archive: Archive, source: str | os.PathLike[str], target: str, progress: Progress | None
+    archive: Tree, source: str | os.PathLike[str], target: str, progress: Progress | None
 ) -> Transfer:
     """Copy a folder or file of the host into the directory `target` of an archive."""
     origin = os.fspath(source)
@@ -94,7 +117,7 @@ def _host_size(origin: str) -> int:
     return total
 
 
-def _import_directory(archive: Archive, origin: str, target: str, report: _Report) -> None:
+def _import_directory(archive: Tree, origin: str, target: str, report: _Report) -> None:
     try:
         with os.scandir(origin) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -111,7 +134,7 @@ def _import_directory(archive: Archive, origin: str, target: str, report: _Repor
         _import_one(archive, entry.path, path, report)
 
 
-def _import_one(archive: Archive, origin: str, target: str, report: _Report) -> None:
+def _import_one(archive: Tree, origin: str, target: str, report: _Report) -> None:
     """Copy one file, link or directory; what the host refuses is reported."""
     try:
         status = os.lstat(origin)
@@ -140,7 +163,7 @@ def _import_one(archive: Archive, origin: str, target: str, report: _Report) -> 
     archive.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
-def _import_file(archive: Archive, origin: str, target: str, report: _Report) -> bool:
+def _import_file(archive: Tree, origin: str, target: str, report: _Report) -> bool:
     try:
         descriptor = os.open(origin, os.O_RDONLY | _NOFOLLOW)
     except OSError as error:
@@ -179,7 +202,7 @@ def _read(source: object, origin: str, report: _Report) -> bytes | None:
 
 
 def export_tree(
-    archive: Archive,
+    archive: Tree,
     source: str,
     target: str | os.PathLike[str],
     overwrite: bool,
@@ -199,7 +222,7 @@ def export_tree(
     return report.done
 
 
-def _archive_size(archive: Archive, source: str) -> int:
+def _archive_size(archive: Tree, source: str) -> int:
     if not archive.isdir(source):
         return archive.lstat(source).st_size
     return sum(
@@ -270,16 +293,14 @@ def _opened(path: str, name: _Name | None = None) -> Iterator[_Folder]:
 
 
 def _export_directory(
-    archive: Archive, source: str, folder: _Folder, overwrite: bool, report: _Report
+    archive: Tree, source: str, folder: _Folder, overwrite: bool, report: _Report
 ) -> None:
     base = source.rstrip("/")
     for entry in archive.scandir(source):
         _export_one(archive, f"{base}/{entry.name}", folder.below(entry.name), overwrite, report)
 
 
-def _export_one(
-    archive: Archive, source: str, name: _Name, overwrite: bool, report: _Report
-) -> None:
+def _export_one(archive: Tree, source: str, name: _Name, overwrite: bool, report: _Report) -> None:
     status = archive.lstat(source)
     times = (status.st_mtime_ns, status.st_mtime_ns)
     if stat.S_ISDIR(status.st_mode):
@@ -311,7 +332,7 @@ def _clear(name: _Name, overwrite: bool) -> None:
 
 
 def _export_file(
-    archive: Archive, source: str, name: _Name, status: os.stat_result, report: _Report
+    archive: Tree, source: str, name: _Name, status: os.stat_result, report: _Report
 ) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
     try:

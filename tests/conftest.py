@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # audit, devices
+# For tests.audit, tests.devices ...; last, so that it is the installed package that is tested.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=_SLOW)

@@ -22,15 +22,15 @@ from .vault import Vault, takes_vault
 @click.option("-r", "--recursive", is_flag=True, help="Directories with all that is in them.")
 @click.option("-f", "--force", is_flag=True, help="What is not there is no error.")
 def rm(vault: Vault, paths: tuple[str, ...], recursive: bool, force: bool) -> None:
-    """Remove files and links, with -r directories: all that are named, or none.
+    """Remove files, links and directories.
 
-    What is removed cannot be brought back.
+    All that are named, or none.  What is removed cannot be brought back.
 
     \b
       ar7 rm vault.ar7 letters/draft.txt
       ar7 rm -r vault.ar7 letters/2019 letters/2020
     """
-    with vault.writing() as (archive, _), archive.transaction():
+    with vault.writing() as (archive, _):
         for path in paths:
             try:
                 status = archive.lstat(path)
@@ -67,12 +67,14 @@ def _remove_tree(archive: Archive, top: str) -> None:
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-p", "--parents", is_flag=True, help="With parents; what is there is no error.")
 def mkdir(vault: Vault, paths: tuple[str, ...], parents: bool) -> None:
-    """Make directories: all that are named, or none.
+    """Make directories.
+
+    All that are named, or none.
 
     \b
       ar7 mkdir -p vault.ar7 letters/2026/june
     """
-    with vault.writing() as (archive, _), archive.transaction():
+    with vault.writing() as (archive, _):
         for path in paths:
             if parents:
                 archive.makedirs(path, exist_ok=True)
@@ -85,16 +87,16 @@ def mkdir(vault: Vault, paths: tuple[str, ...], parents: bool) -> None:
 @click.argument("sources", metavar="PATH...", nargs=-1, required=True)
 @click.argument("target", metavar="TARGET")
 def mv(vault: Vault, sources: tuple[str, ...], target: str) -> None:
-    """Rename or move inside the archive: all that are named, or none.
+    """Rename or move files and directories.
 
-    If TARGET is a directory, PATH goes into it; several can be given then.  A file that has the
+    All that are named, or none.  If TARGET is a directory, PATH goes into it; several can be given then.  A file that has the
     name already is replaced, as with the mv of the system.
 
     \b
       ar7 mv vault.ar7 draft.txt final.txt
       ar7 mv vault.ar7 a.txt b.txt letters
     """
-    with vault.writing() as (archive, _), archive.transaction():
+    with vault.writing() as (archive, _):
         into = archive.isdir(target)
         if len(sources) > 1 and not into:
             raise Refusal(

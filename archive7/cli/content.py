@@ -26,7 +26,7 @@ _CHUNK_SIZE: Final = 1 << 20  # bytes
 @takes_vault
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 def cat(vault: Vault, paths: tuple[str, ...]) -> None:
-    """Write files to stdout, one after the other, byte for byte.
+    """Write files to stdout, byte for byte.
 
     Nothing is written if one of them is missing.
 
@@ -65,15 +65,15 @@ def _require_file(archive: Archive, path: str) -> os.stat_result:
 )
 @click.option("-p", "--parents", is_flag=True, help="Make the directories that PATH needs.")
 def put(vault: Vault, path: str, source: str | None, parents: bool) -> None:
-    """Write stdin, or --from FILE, to PATH in the archive.
+    """Write stdin to a file in an archive.
 
-    What PATH held is replaced, in one step: whole, or not at all.
+    With --from, FILE instead of stdin.  What PATH held is replaced, in one step: whole, or not at all.
 
     \b
       pg_dump mail | ar7 put vault.ar7 dumps/mail.sql --password-file secret
       ar7 put vault.ar7 letters/draft.txt --from draft.txt
     """
-    with vault.writing() as (archive, interruption), archive.transaction():
+    with vault.writing() as (archive, interruption):
         parent = posixpath.dirname(path.rstrip("/"))
         if parents and parent:
             archive.makedirs(parent, exist_ok=True)
@@ -103,9 +103,9 @@ def _write(archive: Archive, path: str, source: IO[bytes], interruption: Interru
 @click.argument("target", metavar="[DEST]", default=".")
 @click.option("--overwrite", is_flag=True, help="Replace DEST if it is there.")
 def get(vault: Vault, path: str, target: str, overwrite: bool) -> None:
-    """Write one file of the archive to DEST: a file, a directory, or - for stdout.
+    """Copy one file out of an archive.
 
-    The default is the current directory.  DEST appears once it is whole, with mode and time.
+    DEST is a file, a directory, or - for stdout; the default is the current directory.  DEST appears once it is whole, with mode and time.
 
     \b
       ar7 get vault.ar7 letters/draft.txt

@@ -11,12 +11,9 @@ import os
 import traceback
 from typing import Final
 
-import click
-
-from ..errors import (
+from archive7 import (
     Archive7Error,
     CorruptError,
-    ExistsError,
     FormatError,
     FullError,
     LockedError,
@@ -43,22 +40,24 @@ _ARGUMENTS: Final = {
     "password=": "--password-file or the prompt",
     "key=": "--key-file",
     "accept_rollback=": "--accept-rollback",
+    "overwrite=True": "--overwrite",
     "call refresh() and retry": "run the command again",
 }
 
 
-class Refusal(click.ClickException):
+class Refusal(Exception):  # noqa: N818 - no error of ours: the user's answer
     """An end with a message and a code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
+        self.message = message
         self.exit_code = exit_code
 
 
 def describe(error: Exception) -> tuple[int, str]:
     """Exit code and line for an exception that a verb met."""
-    if isinstance(error, click.ClickException):
-        return error.exit_code, error.format_message()
+    if isinstance(error, Refusal):
+        return error.exit_code, error.message
     if isinstance(error, CorruptError):
         return ANSWER_IS_NO, f"damaged: {_words(error)}; ar7 check tells what else is"
     if isinstance(error, FormatError | WrongKeyError | SuiteUnavailableError):
@@ -78,27 +77,27 @@ def describe(error: Exception) -> tuple[int, str]:
 
 def _describe_system(error: OSError) -> tuple[int, str]:
     """An error of the operating system, or of a path inside the archive."""
-    reason = error.strerror or (str(error.args[-1]) if error.args else type(error).__name__)
+    reason = _words(error.strerror or (error.args[-1] if error.args else type(error).__name__))
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
     text = ": ".join([" -> ".join(map(str, names)), reason] if names else [reason])
     if isinstance(error, PathError):
-        hint = " in the archive" if isinstance(error, NotFoundError | ExistsError) else ""
-        is_no = isinstance(error, NotFoundError)
-        return (ANSWER_IS_NO if is_no else WRONG_USE), text + hint
+        if isinstance(error, NotFoundError):
+            return ANSWER_IS_NO, f"{text} in the archive"
+        if error.errno == errno.EINVAL and error.filename2 is not None:
+            text = f"{names[0]} cannot be moved into itself"
+        return WRONG_USE, text
     if isinstance(error, FullError):
         return ANSWER_IS_NO, f"{text}; what was there before is intact: make room and try again"
     if isinstance(error, SyncFailedError):
         return ANSWER_IS_NO, f"{text}; run ar7 check before going on"
     if isinstance(error, FileExistsError):
         return WRONG_USE, f"{text}; --overwrite replaces it"
-    if error.errno == errno.ENOENT:
-        return ANSWER_IS_NO, text
     return ANSWER_IS_NO, text
 
 
-def _words(error: Exception) -> str:
+def _words(message: object) -> str:
     """The library's message in terms of the command line."""
-    text = str(error)
+    text = str(message)
     for argument, option in _ARGUMENTS.items():
         text = text.replace(argument, option)
     return text

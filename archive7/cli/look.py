@@ -16,6 +16,7 @@ from archive7 import Archive
 from .report import iso_text, say, say_json, shown, size_text, time_text
 from .vault import Vault, as_json, takes_vault
 
+_LABELS: Final = {"container": "container id", "sealed": "blocks sealed"}
 _TYPES: Final = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 
 
@@ -28,9 +29,9 @@ _TYPES: Final = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: 
 def ls(
     vault: Vault, paths: tuple[str, ...], is_long: bool, is_recursive: bool, is_json: bool
 ) -> None:
-    """List what is in a directory of the archive (default: its root).
+    """List what is in an archive.
 
-    Directories end with a slash.  With -R or several PATHs, whole paths are shown.
+    The default PATH is the root.  Directories end with a slash.  With -R or several PATHs, whole paths are shown.
 
     \b
       ar7 ls -l vault.ar7 letters
@@ -119,34 +120,24 @@ def _details(archive: Archive, path: str, kind: str, name: str) -> str:
 @takes_vault
 @as_json
 def info(vault: Vault, is_json: bool) -> None:
-    """Tell what the archive is: suite, sizes, commits, keyslots.
+    """Tell suite, format, sizes and commits.
 
     \b
       ar7 info vault.ar7
       ar7 info --json vault.ar7
     """
     with vault.reading() as archive:
-        facts = archive.info()
-        told = dataclasses.asdict(facts)
+        facts = dataclasses.asdict(archive.info())
+    created = iso_text(facts.pop("created"))
+    del facts["name"], facts["mode"]  # of this call, not of the archive
+    facts = {"vault": vault.path, **facts, "created": created}
     if is_json:
-        say_json({"vault": vault.path, **told})
+        say_json(facts)
         return
-    width = max(map(len, told)) + 2
-    say(f"{'vault':<{width}}{shown(vault.path)}")
-    for name, value in told.items():
-        say(f"{name.replace('_', ' '):<{width}}{_fact(name, value)}")
-
-
-def _fact(name: str, value: object) -> str:
-    """One value of `info` in words."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,} ({size_text(value)})" if name.endswith("_size") else f"{value:,}"
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list | tuple):
-        return ", ".join(_fact("", part) for part in value) or "-"
-    return shown(str(value))
+    for name in ("size", "used", "free"):
+        facts[name] = f"{facts[name]:,} bytes ({size_text(facts[name])})"
+    for name in ("commit", "sealed"):
+        facts[name] = f"{facts[name]:,}"
+    for name, value in facts.items():
+        if value not in ("", None):
+            say(f"{_LABELS.get(name, name):<14}{shown(str(value))}")

@@ -70,7 +70,9 @@ def _bar(what: str) -> Iterator[Tell]:
         bars.TextColumn("{task.fields[path]}", markup=False),
     )
     console = Console(stderr=True)
-    with bars.Progress(*columns, console=console, transient=True, expand=True) as display:
+    with bars.Progress(
+        *columns, console=console, transient=True, expand=True, redirect_stdout=False
+    ) as display:
         task = display.add_task(what, total=None, path="")
         last = 0.0
 

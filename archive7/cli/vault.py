@@ -18,16 +18,16 @@ from typing import Any, Final, TypeVar
 import click
 
 import archive7
+from archive7 import Archive, Archive7Error, CorruptError, RecoveredWarning, UsageError
 
-from ..errors import Archive7Error, CorruptError, RecoveredWarning
-from .failure import CANNOT_OPEN, WRONG_USE, Refusal, describe
+from .failure import CANNOT_OPEN, INTERRUPTED, WRONG_USE, Refusal, describe
 from .interruption import Interruption, deferred
 from .report import warn
 from .secret import Secret, find_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MIB: Final = 1024  # KiB
+_MIB: Final = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -41,41 +41,53 @@ class Vault:
     is_quiet: bool
 
     @contextmanager
-    def reading(self) -> Iterator[archive7.Archive]:
+    def reading(self) -> Iterator[Archive]:
         """Open the archive for reading while the block runs."""
         self._require()
         with self._told(), self._open("r", self._secret()) as archive:
             yield archive
 
     @contextmanager
-    def writing(self) -> Iterator[tuple[archive7.Archive, Interruption]]:
-        """Open the archive for writing while the block runs; Ctrl-C waits for a safe moment."""
+    def writing(self) -> Iterator[tuple[Archive, Interruption]]:
+        """Open the archive for writing; the block is one transaction, which Ctrl-C undoes."""
         self._require()
         secret = self._secret()
-        with (
-            self._told(),
-            deferred() as interruption,
-            self._open("r+", secret) as archive,
-        ):
-            yield archive, interruption
+        outcome = f"{self.path} is as it was"
+        try:
+            with (
+                self._told(),
+                deferred() as interruption,
+                self._open("r+", secret) as archive,
+            ):
+                with archive.transaction():
+                    yield archive, interruption
+                    interruption.check()
+                outcome = "but by then it was done"
+        except KeyboardInterrupt:
+            raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
     @contextmanager
-    def creating(self, **options: Any) -> Iterator[tuple[archive7.Archive, Interruption]]:
-        """Make a new archive; if the block fails, it is taken away again."""
+    def creating(self, **options: Any) -> Iterator[tuple[Archive, Interruption]]:
+        """Make a new archive; if the block fails or Ctrl-C ends it, it is taken away again."""
         if os.path.lexists(self.path):
             raise Refusal(
                 f"{self.path} exists already: choose another name, or remove it first", WRONG_USE
             )
         secret = self._secret(is_new=True)
-        with self._told(), deferred() as interruption:
-            archive = self._open("x", secret, **options)
-            try:
-                with archive:
-                    yield archive, interruption
-                    interruption.check()
-            except BaseException:
-                os.unlink(self.path)
-                raise
+        outcome = f"{self.path} was not made"
+        try:
+            with self._told(), deferred() as interruption:
+                archive = self._open("x", secret, **options)
+                try:
+                    with archive, archive.transaction():
+                        yield archive, interruption
+                        interruption.check()
+                except BaseException:
+                    os.unlink(self.path)
+                    raise
+                outcome = "but by then it was done"
+        except KeyboardInterrupt:
+            raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
     def _secret(self, *, is_new: bool = False) -> Secret:
         return find_secret(
@@ -89,7 +101,7 @@ class Vault:
                 f"{self.path}: no such file; ar7 create {self.path} makes one", CANNOT_OPEN
             )
 
-    def _open(self, mode: str, secret: Secret, **options: Any) -> archive7.Archive:
+    def _open(self, mode: str, secret: Secret, **options: Any) -> Archive:
         if self.max_kdf_memory is not None:
             options["max_kdf_memory"] = self.max_kdf_memory * _MIB
         try:
@@ -100,7 +112,7 @@ class Vault:
             code, text = describe(error)
             if self.path not in text:
                 text = f"{self.path}: {text}"
-            if not isinstance(error, CorruptError | archive7.errors.UsageError):
+            if not isinstance(error, CorruptError | UsageError):
                 code = CANNOT_OPEN
             raise Refusal(text, code) from None
 

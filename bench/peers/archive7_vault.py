@@ -24,8 +24,13 @@ class OrderedMap(Protocol):
 
 
 def open_map(vault: Any) -> OrderedMap:
-    """Return an empty tree in a new stream of the vault. THE SEAM: adapt to archive7.btree."""
-    tree: OrderedMap = import_module("archive7.btree").create(vault)
+    """Return an empty tree in a new internal stream of the vault."""
+    registry = import_module("archive7.streams.registry")
+    internal = import_module("archive7.streams.internal")
+    manager = vault._manager
+    tree: OrderedMap = registry.tree_in(
+        internal.InternalStream(manager, None, manager.new_identity())
+    )
     return tree
 
 

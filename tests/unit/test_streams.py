@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from audit import KEY, SECRETS, audit_bytes, read_all
+from tests.audit import KEY, SECRETS, audit_bytes, read_all
 
 from archive7 import streams
 from archive7.creation import Options, create_container, open_container

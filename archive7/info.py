@@ -1,0 +1,61 @@
+"""Information about an archive: what `Archive.info` tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from .commit import Container
+from .crypto import SUITES
+from .layout import ARCHIVE_HEADER, BLOCK_SIZE
+
+
+@dataclass(frozen=True)
+class ArchiveInfo:
+    """What `Archive.info` tells.
+
+    Attributes:
+        name, mode: as opened.
+        container: container id.
+        suite: name of the cipher suite.
+        format: version of the format.
+        commit: number of the last commit.
+        created: nanoseconds since 1970.
+        title: from the archive header.
+        size: of the file in bytes.
+        used, free: bytes in use and free in it, blocks only.
+        sealed: blocks sealed so far; a new key is advised from 2^36 on.
+    """
+
+    name: str
+    mode: str
+    container: UUID
+    suite: str
+    format: str
+    commit: int
+    created: int
+    title: str
+    size: int
+    used: int
+    free: int
+    sealed: int
+
+
+def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
+    """What is known of an open container without reading more of it."""
+    root = container.root
+    _, _, major, minor, *_, created, title = ARCHIVE_HEADER.unpack(root.header)
+    return ArchiveInfo(
+        name=name,
+        mode=mode,
+        container=UUID(bytes=container.superblock.container),
+        suite=SUITES[container.superblock.suite],
+        format=f"{major}.{minor}",
+        commit=root.number,
+        created=created,
+        title=title.rstrip(b"\0").decode(errors="replace"),
+        size=container.device.size(),
+        used=root.used * BLOCK_SIZE,
+        free=(root.slots - root.used) * BLOCK_SIZE,
+        sealed=root.sealed,
+    )

@@ -1,0 +1,36 @@
+"""Thresholds scaled down, so that small workloads fold, spill, sync, sweep and cut as large ones.
+
+Only constants that decide when something happens, never what is promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import Final
+from unittest import mock
+
+from archive7 import blocks, commit, map as chart, slots  # isort: skip
+
+SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
+    (commit, "_FRESH_LEAST", 40),  # slots between two forced syncs
+    (commit, "_FRESH_MOST", 80),
+    (commit, "_CUT_LEAST", 6),  # free slots at the end that are cut in passing
+    (slots, "_LITTLE", 8),  # free slots that are not looked for
+    (chart, "INLINE_MAX", 12),  # changes in a root
+    (chart, "_DIRTY_LIMIT", 3),  # changed nodes in memory
+    (chart, "NODE_CACHE", 4),
+    (blocks, "_DIRTY_LIMIT", 12),  # changed blocks in memory
+)
+
+
+@contextmanager
+def scaled(*, is_small: bool) -> Iterator[None]:
+    """Run with small thresholds, or as they are."""
+    with ExitStack() as stack:
+        if is_small:
+            for module, name, value in SMALL:
+                assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+                stack.enter_context(mock.patch.object(module, name, value))
+        yield
