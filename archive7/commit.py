@@ -75,6 +75,7 @@ class Container(Snapshot):
         self.is_emergency = False  # under way: an operation that gives space back
         self._is_failed = False
         self._base_place: int | None = None
+        self._is_settled = True  # the ring holds nothing but marked copies of the root
         if create:
             self._begin_new(header)
         elif readonly:
@@ -261,7 +262,7 @@ class Container(Snapshot):
         self.slots.commit(root.number)
         self.positions.commit()
         self.blocks.map.is_changed = False
-        self.slots.is_tight = self.has_trash = False
+        self.slots.is_tight = self.has_trash = self._is_settled = False
         self.root = root
         self._root_place = place
 
@@ -290,7 +291,7 @@ class Container(Snapshot):
             if last is not None:
                 self.ring.write(last, sealed)
         self._sync_device()
-        self._durable, self._place = marked, place
+        self._durable, self._place, self._is_settled = marked, place, True
         self._base_place = None
         self._cursor = self._root_place = place
         self.slots.durable()
@@ -424,7 +425,7 @@ class Container(Snapshot):
     @property
     def must_finish(self) -> bool:
         """Whether `close` has something to write."""
-        return self.root.hash != self._durable.hash or not self._durable.is_marked
+        return not self._is_settled
 
     def close(self) -> None:
         """Throw uncommitted changes away, fold, sync, settle; idempotent.

@@ -13,7 +13,7 @@ import click
 from archive7 import Archive
 
 from .failure import WRONG_USE, Refusal
-from .vault import Vault, takes_vault
+from .vault import Vault, takes_vault, vault_options
 
 
 @click.command()
@@ -21,6 +21,7 @@ from .vault import Vault, takes_vault
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Directories with all that is in them.")
 @click.option("-f", "--force", is_flag=True, help="What is not there is no error.")
+@vault_options
 def rm(vault: Vault, paths: tuple[str, ...], recursive: bool, force: bool) -> None:
     """Remove files, links and directories.
 
@@ -66,6 +67,7 @@ def _remove_tree(archive: Archive, top: str) -> None:
 @takes_vault
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-p", "--parents", is_flag=True, help="With parents; what is there is no error.")
+@vault_options
 def mkdir(vault: Vault, paths: tuple[str, ...], parents: bool) -> None:
     """Make directories.
 
@@ -86,11 +88,12 @@ def mkdir(vault: Vault, paths: tuple[str, ...], parents: bool) -> None:
 @takes_vault
 @click.argument("sources", metavar="PATH...", nargs=-1, required=True)
 @click.argument("target", metavar="TARGET")
+@vault_options
 def mv(vault: Vault, sources: tuple[str, ...], target: str) -> None:
     """Rename or move files and directories.
 
-    All that are named, or none.  If TARGET is a directory, PATH goes into it; several can be given then.  A file that has the
-    name already is replaced, as with the mv of the system.
+    All that are named, or none.  If TARGET is a directory, PATH goes into it; several can be
+    given then.  A file that has the name already is replaced, as with the mv of the system.
 
     \b
       ar7 mv vault.ar7 draft.txt final.txt

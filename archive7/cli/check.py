@@ -14,7 +14,7 @@ from archive7 import Finding
 from .failure import ANSWER_IS_NO, DONE, Refusal
 from .progress import progress
 from .report import count_text, say, say_json, shown
-from .vault import Vault, as_json, takes_vault
+from .vault import Vault, as_json, takes_vault, vault_options
 
 _BLOCK_SIZE: Final = 4096  # bytes; check counts blocks
 
@@ -29,10 +29,12 @@ _BLOCK_SIZE: Final = 4096  # bytes; check counts blocks
     help="quick: structures; full: every block is opened, too.",
 )
 @as_json
+@vault_options
 def check(vault: Vault, level: str, is_json: bool) -> int:
     """Tell whether an archive is undamaged.
 
-    Everything in it is read and compared; nothing is changed.  Exit code 0: sound; 1: damage was found; 3: it could not be opened.
+    Everything in it is read and compared; nothing is changed.  Exit code 0: sound; 1: damage was
+    found; 3: it could not be opened.
 
     \b
       ar7 check vault.ar7

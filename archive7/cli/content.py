@@ -17,7 +17,7 @@ from archive7 import Archive
 
 from .failure import WRONG_USE, Refusal
 from .interruption import Interruption
-from .vault import Vault, takes_vault
+from .vault import Vault, takes_vault, vault_options
 
 _CHUNK_SIZE: Final = 1 << 20  # bytes
 
@@ -25,6 +25,7 @@ _CHUNK_SIZE: Final = 1 << 20  # bytes
 @click.command()
 @takes_vault
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@vault_options
 def cat(vault: Vault, paths: tuple[str, ...]) -> None:
     """Write files to stdout, byte for byte.
 
@@ -64,10 +65,12 @@ def _require_file(archive: Archive, path: str) -> os.stat_result:
     help="Read FILE instead of stdin.",
 )
 @click.option("-p", "--parents", is_flag=True, help="Make the directories that PATH needs.")
+@vault_options
 def put(vault: Vault, path: str, source: str | None, parents: bool) -> None:
     """Write stdin to a file in an archive.
 
-    With --from, FILE instead of stdin.  What PATH held is replaced, in one step: whole, or not at all.
+    With --from, FILE instead of stdin.  What PATH held is replaced, in one step: whole, or not
+    at all.
 
     \b
       pg_dump mail | ar7 put vault.ar7 dumps/mail.sql --password-file secret
@@ -102,10 +105,12 @@ def _write(archive: Archive, path: str, source: IO[bytes], interruption: Interru
 @click.argument("path", metavar="PATH")
 @click.argument("target", metavar="[DEST]", default=".")
 @click.option("--overwrite", is_flag=True, help="Replace DEST if it is there.")
+@vault_options
 def get(vault: Vault, path: str, target: str, overwrite: bool) -> None:
     """Copy one file out of an archive.
 
-    DEST is a file, a directory, or - for stdout; the default is the current directory.  DEST appears once it is whole, with mode and time.
+    DEST is a file, a directory, or - for stdout; the default is the current directory.  DEST
+    appears once it is whole, with mode and time.
 
     \b
       ar7 get vault.ar7 letters/draft.txt

@@ -20,7 +20,7 @@ def demo(folder: str | None) -> int:
     """Show what archive7 does, with a real folder.
 
     Packs it into an encrypted archive, reads all of it back, compares, changes a file, reopens,
-    checks, tries a wrong password.  Works in a temporary folder, changes nothing else, and needs no secret.
+    checks, tries a wrong password.  Works in a temporary folder and changes nothing else.
 
     \b
       ar7 demo

@@ -14,7 +14,7 @@ import click
 from archive7 import Archive
 
 from .report import iso_text, say, say_json, shown, size_text, time_text
-from .vault import Vault, as_json, takes_vault
+from .vault import Vault, as_json, takes_vault, vault_options
 
 _LABELS: Final = {"container": "container id", "sealed": "blocks sealed"}
 _TYPES: Final = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
@@ -26,12 +26,14 @@ _TYPES: Final = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: 
 @click.option("-l", "--long", "is_long", is_flag=True, help="Mode, size, time and link target.")
 @click.option("-R", "--recursive", "is_recursive", is_flag=True, help="All that is below.")
 @as_json
+@vault_options
 def ls(
     vault: Vault, paths: tuple[str, ...], is_long: bool, is_recursive: bool, is_json: bool
 ) -> None:
     """List what is in an archive.
 
-    The default PATH is the root.  Directories end with a slash.  With -R or several PATHs, whole paths are shown.
+    The default PATH is the root.  Directories end with a slash.  With -R or several PATHs, whole
+    paths are shown.
 
     \b
       ar7 ls -l vault.ar7 letters
@@ -119,6 +121,7 @@ def _details(archive: Archive, path: str, kind: str, name: str) -> str:
 @click.command()
 @takes_vault
 @as_json
+@vault_options
 def info(vault: Vault, is_json: bool) -> None:
     """Tell suite, format, sizes and commits.
 

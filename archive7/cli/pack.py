@@ -17,11 +17,12 @@ import click
 
 from archive7 import Archive, KdfCost, Transfer
 
+from ..layout import KDF_UNASKED_MEMORY
 from .failure import ANSWER_IS_NO, DONE, WRONG_USE, Refusal
 from .interruption import Interruption
 from .progress import progress
 from .report import count_text, say, say_json, size_text, warn
-from .vault import Vault, as_json, takes_vault
+from .vault import Vault, as_json, takes_vault, vault_options
 
 _MIB: Final = 1024  # KiB
 _DEFAULT: Final = KdfCost()
@@ -78,6 +79,7 @@ _to = click.option(
     help="Lanes, which processors can share.",
 )
 @as_json
+@vault_options
 def create(
     vault: Vault,
     sources: Sources,
@@ -105,6 +107,8 @@ def create(
     with vault.creating(suite=suite, title=title, kdf=kdf) as (archive, interruption):
         done = _add(archive, named, target, vault, interruption)
     facts = {"to": target, "sources": list(sources), "suite": suite}
+    if kdf.memory_kib > KDF_UNASKED_MEMORY and not vault.is_quiet:
+        warn(f"to open {vault.path} with the password, give --max-kdf-memory {kdf_memory}")
     size = os.stat(vault.path).st_size
     words = f"created {vault.path}"
     if sources:
@@ -119,6 +123,7 @@ def create(
 @_sources
 @_to
 @as_json
+@vault_options
 def add(vault: Vault, sources: Sources, target: str, is_json: bool) -> int:
     """Copy folders and files into an archive.
 
@@ -198,13 +203,15 @@ def _add(
 @click.argument("target", metavar="DEST")
 @click.option("--overwrite", is_flag=True, help="Replace files that are in DEST already.")
 @as_json
+@vault_options
 def extract(
     vault: Vault, paths: tuple[str, ...], target: str, overwrite: bool, is_json: bool
 ) -> int:
     """Copy folders and files out of an archive.
 
-    All, or each PATH, goes into the folder DEST, which is made if need be.  Each PATH comes to stand in DEST under its own name.  Modes and times are restored, but no
-    setuid bits; nothing is written outside DEST or through a link.
+    All, or each PATH, goes into the folder DEST, which is made if need be.  Each PATH comes to
+    stand in DEST under its own name.  Modes and times are restored, but no setuid bits; nothing
+    is written outside DEST or through a link.
 
     \b
       ar7 extract vault.ar7 restored

@@ -130,7 +130,7 @@ class Vault:
 
 
 def takes_vault(command: F) -> F:
-    """Give a verb its first argument and the options that open it."""
+    """Give a verb its first argument; `vault_options` stands below all others, next to it."""
 
     @functools.wraps(command)
     def with_vault(
@@ -143,15 +143,18 @@ def takes_vault(command: F) -> F:
     ) -> Any:
         return command(Vault(vault, password_file, key_file, max_kdf_memory, is_quiet), **rest)
 
-    wrapped: Any = with_vault
-    for decorate in reversed(_SHARED):
-        wrapped = decorate(wrapped)
-    result: F = wrapped
-    return result
+    wrapped: F = click.argument("vault", metavar="VAULT")(with_vault)  # type: ignore[assignment]
+    return wrapped
 
 
-_SHARED: Final = (
-    click.argument("vault", metavar="VAULT"),
+def vault_options(command: F) -> F:
+    """Give a verb the options that open its archive, last in its help."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: Final = (
     click.option(
         "--password-file",
         metavar="FILE",
