@@ -158,6 +158,7 @@ class Container(Snapshot):
             or self.blocks.map.is_changed
             or tuple(self.streams) != self.root.streams
             or self.header != self.root.header
+            or (self.has_trash and not self.root.flags & FLAG_TRASH)
         )
 
     def savepoint(self) -> Savepoint:

@@ -359,6 +359,27 @@ class Map:
                 base = ordinal * FANOUT
                 stack += [(level - 1, base + i) for i in range(FANOUT - 1, -1, -1) if slots[i]]
 
+    def free_positions(self, end: int) -> Iterator[tuple[int, int]]:
+        """Runs (first, count) of positions below `end`, from 1 on, that are free.
+
+        Cost: every leaf is opened once.
+        """
+        first = 1
+        for ordinal in range(-(-end // FANOUT)):
+            base = ordinal * FANOUT
+            slots = node_slots(self.node(0, ordinal))
+            for i in self._changed_in(base, FANOUT):
+                slots[i] = int.from_bytes(self.changes[base + i][4:8], "big")
+            if slots.count(0) == FANOUT:
+                continue
+            for position in range(max(1, base), min(base + FANOUT, end)):
+                if slots[position - base]:
+                    if position > first:
+                        yield first, position - first
+                    first = position + 1
+        if first < end:
+            yield first, end - first
+
     def used_slots(self, count: int) -> bytearray:
         """A byte per slot (0 to `count`): 1 where an entry or a node of this map stands.
 

@@ -64,20 +64,26 @@ class FixedMultiStreamManager(StreamManager):
     # --- the trash stream: free positions, kept from one session to the next
 
     def _load_trash(self) -> None:
-        """Take the free positions from the trash, if it belongs to this commit."""
-        trash = self._special[self.STREAM_TRASH]
-        if self.is_readonly or not self.container.root.flags & FLAG_TRASH or not trash.len:
+        """Take the free positions from the trash; after a crash find them in the map."""
+        if self.is_readonly:
             return
-        data = bytearray(trash.len)
-        trash.read_into(0, memoryview(data))
-        (count,) = TRASH_HEAD.unpack_from(data)
-        body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
-        self.container.positions.learn(TRASH_EXTENT.iter_unpack(body))
+        container = self.container
+        if not container.root.flags & FLAG_TRASH:
+            container.positions.learn(container.blocks.map.free_positions(container.positions.end))
+            return
+        trash = self._special[self.STREAM_TRASH]
+        if trash.len:
+            data = bytearray(trash.len)
+            trash.read_into(0, memoryview(data))
+            (count,) = TRASH_HEAD.unpack_from(data)
+            body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
+            container.positions.learn(TRASH_EXTENT.iter_unpack(body))
 
     def _save_trash(self) -> None:
         """Write the free positions for the commit that comes next."""
         positions = self.container.positions
         trash = self._special[self.STREAM_TRASH]
+        self.container.has_trash = True
         if not trash.len and not positions.free_count:
             return
         need = TRASH_HEAD.size + min(_MAX_TRASH, len(positions.extents()) + 8) * TRASH_EXTENT.size
@@ -88,7 +94,6 @@ class FixedMultiStreamManager(StreamManager):
         body = b"".join(TRASH_EXTENT.pack(first, count) for first, count in extents)
         trash.write(0, memoryview(head + body))
         self.flush()
-        self.container.has_trash = True
 
     def _save_all(self) -> None:
         super()._save_all()
