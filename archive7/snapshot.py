@@ -142,9 +142,11 @@ class Snapshot:
     def _newest_root(self) -> Root:
         """The newest whole root, for a reader."""
         for _ in range(_OPEN_TRIES):
+            # Asked before the ring is read: what a recovered writer leaves there is whole.
+            is_recovered = self.device.locks.held_by_others(Lock.RECOVERED)
             raw = self.ring.raw()
             roots = self.ring.read(raw)
-            if roots and self.device.locks.held_by_others(Lock.RECOVERED):
+            if roots and is_recovered:
                 root = max(roots.values(), key=lambda r: (r.number, r.is_marked))
             else:
                 try:
