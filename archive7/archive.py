@@ -25,7 +25,7 @@ from .filesystem import Filesystem
 from .info import ArchiveInfo, describe
 from .keyslots import KdfCost, Secrets
 from .layout import ARCHIVE_HEADER, ARCHIVE_MAGIC, VERSION_MAJOR, VERSION_MINOR
-from .listing import DirEntry, walk
+from .listing import DirEntry, missing_above, walk
 from .paths import FilesystemStreamManager, PathLike, failure, path_text
 from .session import Session, change, query, release
 from .snapshot import Recovered
@@ -203,14 +203,12 @@ class Archive(Session):
         if mode.is_writing:
             self._manager.check_writable()
             self._check_doom()
-        place = filesystem.locate(path, follow=not mode.is_exclusive)
+        place = filesystem.locate(path, follow=not mode.is_exclusive, creates=mode.creates)
         if place.type == DIRECTORY and not mode.is_exclusive:
             raise failure(errno.EISDIR, path)
         if place.type is None:
             if not mode.creates:
                 raise failure(errno.ENOENT, path)
-            if path_text(path).endswith("/"):
-                raise failure(errno.EISDIR, path)
         elif mode.is_exclusive:
             raise failure(errno.EEXIST, path)
         identity = place.identity
@@ -242,8 +240,8 @@ class Archive(Session):
         if view.format != "B" or view.ndim != 1 or not view.contiguous:
             view = memoryview(view.tobytes())
         filesystem = self._filesystem
-        place = filesystem.locate(path)
-        if place.type is None and str(path)[-1:] != "/":
+        place = filesystem.locate(path, creates=True)
+        if place.type is None:
             filesystem.create_file(place, view, 0o644)
         elif place.type == FILE:
             filesystem.rewrite(place.identity, view)
@@ -265,11 +263,11 @@ class Archive(Session):
     @release
     def truncate(self, path: PathLike, length: int) -> None:
         """Cut or lengthen a file.  Raises: PathError (EINVAL) for a negative length."""
+        if length < 0:
+            raise failure(errno.EINVAL, path_text(path))
         place = self._filesystem.find(path)
         if place.type == DIRECTORY:
             raise failure(errno.EISDIR, path)
-        if length < 0:
-            raise failure(errno.EINVAL, path)
         self._filesystem.truncate(place.identity, length)
 
     # --- asking
@@ -283,7 +281,8 @@ class Archive(Session):
     def scandir(self, path: PathLike = "/") -> Iterator[DirEntry]:
         """The entries of a directory in order of their names, as they are now."""
         filesystem = self._filesystem
-        base = path_text(path).rstrip("/")
+        base = path_text(path)
+        base += "" if base.endswith("/") else "/"
         children = list(filesystem.children(filesystem.directory(path)))
         return iter([DirEntry(self, base, *child) for child in children])
 
@@ -295,7 +294,7 @@ class Archive(Session):
         followlinks: bool = False,
     ) -> Iterator[tuple[str, list[str], list[str]]]:
         """Walk a tree as `os.walk`: (path, names of directories, names of the others)."""
-        return walk(self, path_text(top), topdown, onerror, followlinks)
+        return walk(self, str(top), topdown, onerror, followlinks)
 
     @query
     def stat(self, path: PathLike, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -346,21 +345,24 @@ class Archive(Session):
         """Make a directory.  Raises: FileExistsError, FileNotFoundError (no parent)."""
         self._filesystem.mkdir(path, mode)
 
-    @change
     def makedirs(self, path: PathLike, mode: int = 0o755, exist_ok: bool = False) -> None:
-        """Make a directory and the missing ones above it, as `os.makedirs`."""
-        text = path_text(path)
-        parts = [part for part in text.split("/") if part not in ("", ".")]
-        lead = "/" if text.startswith("/") else ""
-        for end in range(1, len(parts) + 1):
-            here = lead + "/".join(parts[:end])
-            place = self._filesystem.locate(here)
-            if place.type is None:
-                self._filesystem.mkdir(here, mode)
-            elif end == len(parts) and not (exist_ok and place.type == DIRECTORY):
-                raise failure(errno.EEXIST, path)
-        if not parts and not exist_ok:
-            raise failure(errno.EEXIST, path)
+        """Make a directory and the missing ones above it, as `os.makedirs`, in one commit."""
+        with self._lock:
+            if self._depth:
+                self._make_all(path_text(path), mode, exist_ok)
+                return
+            with self.transaction():
+                self._make_all(path_text(path), mode, exist_ok)
+
+    def _make_all(self, text: str, mode: int, exist_ok: bool) -> None:
+        for path, is_whole in missing_above(self, text):
+            try:
+                self.mkdir(path, mode if is_whole else 0o755)
+            except OSError as failed:
+                if exist_ok and self.isdir(path):
+                    continue
+                if is_whole or not isinstance(failed, FileExistsError):
+                    raise
 
     @release
     def remove(self, path: PathLike) -> None:

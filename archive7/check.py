@@ -232,6 +232,7 @@ class Checker:
             self._present[position] = 2
             self._step(1, "stream")
             if not self._is_full and extents is not None:
+                previous = position
                 continue
             try:
                 plain = self._open(position, index, stream)

@@ -28,6 +28,7 @@ from .root import NO_HASH, Root, slot_offset
 from .slots import SlotTable
 from .snapshot import Snapshot
 from .superblock import Superblock
+from .tail import lower_tail
 
 _REST_LIMIT: Final = 65536  # freed slots (256 MiB) that rest for readers
 _FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two syncs
@@ -219,11 +220,9 @@ class Container(Snapshot):
                 self._sync_device()
             cut = self._cut_tail(durable)
             root, data = self._new_root(number, is_marked).with_hash()
-            place = self._free_place()
-            self.ring.write(place, self.ring.seal(root, data))
+            self._write_root(root, self.ring.seal(root, data))
         finally:
             self.blocks.commit_number = self._next
-        self._committed(root, place)
         if durable or is_marked or self.slots.handed_count > self._fresh_limit():
             self._sync()
             if cut:
@@ -235,6 +234,16 @@ class Container(Snapshot):
         self.blocks.seal()
         if fold or self.blocks.map.must_fold:
             self.blocks.map.fold()
+
+    def _write_root(self, root: Root, sealed: bytes) -> None:
+        """Write a new root and make it the present one."""
+        place = self._free_place()
+        try:
+            self.ring.write(place, sealed)
+            self._committed(root, place)
+        except BaseException:
+            self.slots.abandon(root.number)
+            raise
 
     def _new_root(self, number: int, is_marked: bool) -> Root:
         chart = self.blocks.map
@@ -310,6 +319,8 @@ class Container(Snapshot):
             self.device.sync()
         except BaseException as error:
             self._is_failed = True
+            # what readers find is not what the disk has any more: they must verify
+            self.device.locks.release(Lock.RECOVERED)
             if isinstance(error, OSError):
                 raise SyncFailedError(
                     error.errno, "sync failed: reopen the archive to go on", self.device.name
@@ -446,6 +457,8 @@ class Container(Snapshot):
         """Before the last commit: sync, so that what it frees can make the file shorter."""
         self.sync()
         self.slots.rewind()
+        if not self._readers_hold():
+            lower_tail(self.blocks, self.slots)
 
     def _finish(self) -> None:
         if self.is_changed:

@@ -136,14 +136,18 @@ def with_modified(data: bytes, modified: int) -> bytes:
     return data[:ENTRY_MODIFIED_OFFSET] + TIME.pack(modified) + data[end:]
 
 
+def encode_text(text: str, path: object) -> bytes:
+    """The bytes of a name or a link's target.  Raises PathError (not UTF-8)."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        message = "names in an archive are UTF-8, this one is not"
+        raise PathError(errno.EILSEQ, message, str(path)) from None
+
+
 def encode_name(name: str, path: str) -> bytes:
     """The bytes of one name.  Raises NameTooLongError, PathError (not UTF-8)."""
-    try:
-        encoded = name.encode()
-    except UnicodeEncodeError:
-        raise PathError(
-            errno.EILSEQ, "names in an archive are UTF-8, this one is not", path
-        ) from None
+    encoded = encode_text(name, path)
     if len(encoded) > MAX_NAME_SIZE:
         raise NameTooLongError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
     return encoded

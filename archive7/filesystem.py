@@ -7,10 +7,12 @@ before the first change leaves no trace (`changes` tells); nothing is committed 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import time
+from collections.abc import Iterator
 from uuid import UUID
 
 from .entry import (
@@ -21,16 +23,27 @@ from .entry import (
     ROOT_ID,
     Entry,
     decode_entry,
+    encode_text,
     new_entry,
     with_modified,
 )
-from .errors import TreeCorruptError
+from .errors import PathError, TreeCorruptError
 from .identity import new_identity_bytes
-from .layout import DATA_SIZE, ID_SIZE, MAX_TARGET_SIZE, PATH, STREAM
+from .layout import DATA_SIZE, ID_SIZE, PATH, STREAM
 from .paths import FilesystemStreamManager, PathLike, Paths, Place, after, failure, path_text
 from .streams import DataStream
 from .streams.extents import Extents
 from .streams.registry import encode_value, split
+
+
+@contextlib.contextmanager
+def _naming_both(source: PathLike, target: PathLike) -> Iterator[None]:
+    """Errors of calls with two paths name both, as those of `os` do."""
+    try:
+        yield
+    except PathError as error:
+        first, second = str(source), str(target)
+        raise type(error)(error.errno, error.strerror, first, None, second) from None
 
 
 class Filesystem(Paths):
@@ -96,8 +109,8 @@ class Filesystem(Paths):
     # --- making
 
     def vacant(self, path: PathLike) -> Place:
-        """A place where something new can be made.  Raises ExistsError, NotFoundError."""
-        place = self.locate(path, follow=False)
+        """A name where something new can be made.  Raises ExistsError, NotFoundError."""
+        place = self.name(path)
         if place.type is not None:
             raise failure(errno.EEXIST, path)
         return place
@@ -117,13 +130,11 @@ class Filesystem(Paths):
 
     def symlink(self, target: str, path: PathLike) -> None:
         """Make a symbolic link."""
-        text = path_text(target)
-        encoded = text.encode(errors="strict")
-        if len(encoded) > MAX_TARGET_SIZE:
-            raise failure(errno.ENAMETOOLONG, target, path)
-        place = self.locate(path, follow=False)
-        if place.type is not None:
-            raise failure(errno.EEXIST, target, path)
+        with _naming_both(target, path):
+            encoded = encode_text(path_text(target), target)
+            place = self.vacant(path)
+            if str(path).endswith("/"):
+                raise failure(errno.ENOENT, path)
         now = time.time_ns()
         entry = Entry(LINK, place.parent, place.name, now, now, 0o777, target=encoded)
         self._make(place, entry)
@@ -216,31 +227,31 @@ class Filesystem(Paths):
 
     def remove(self, path: PathLike) -> None:
         """Remove a file or a symbolic link."""
-        place = self.find(path, follow=False)
+        place = self.name(path)
+        if place.type is None:
+            raise failure(errno.ENOENT, path)
         if place.type == DIRECTORY:
             raise failure(errno.EISDIR, path)
+        if str(path).endswith("/"):
+            raise failure(errno.ENOTDIR, path)
         self.changes += 1
         self._unlink(place)
 
     def rmdir(self, path: PathLike) -> None:
         """Remove an empty directory."""
-        place = self.find(path, follow=False)
+        place = self.name(path)
+        if place.type is None:
+            raise failure(errno.ENOENT, path)
         if place.type != DIRECTORY:
             raise failure(errno.ENOTDIR, path)
-        if place.identity == ROOT_ID:
-            raise failure(errno.EBUSY, path)
-        place = self._named(place)
+        if not place.name:
+            last = str(path).rstrip("/").rpartition("/")[2]
+            code = {".": errno.EINVAL, "..": errno.ENOTEMPTY}.get(last, errno.EBUSY)
+            raise failure(code, path)
         if self._has_children(place.identity):
             raise failure(errno.ENOTEMPTY, path)
         self.changes += 1
         self._unlink(place)
-
-    def _named(self, place: Place) -> Place:
-        """A directory that was reached by `.` or `..`, with its own parent and name."""
-        if place.name:
-            return place
-        entry = self.entry(place.identity)
-        return Place(entry.parent, entry.name, place.type, place.identity)
 
     def _has_children(self, identity: bytes) -> bool:
         return any(True for _ in self._paths.items(identity, after(identity)))
@@ -267,44 +278,51 @@ class Filesystem(Paths):
 
     def rename(self, source: PathLike, target: PathLike) -> None:
         """Rename or move, replacing the target as POSIX does."""
-        old = self.find(source, follow=False)
-        new = self.locate(target, follow=False)
-        if ROOT_ID in (old.identity, new.identity):
-            raise failure(errno.EBUSY, source, target)
-        old = self._named(old)
-        if new.type is not None:
-            new = self._named(new)
-        if old.identity == new.identity:
-            return
-        if old.type == DIRECTORY:
-            self._check_below(old.identity, new.parent, source, target)
-        self._check_replace(old, new, source, target)
+        with _naming_both(source, target):
+            old, new = self._places(source, target)
+            if old.type == DIRECTORY and self._is_below(new.parent, old.identity):
+                raise failure(errno.EINVAL, source)
+            if new.type == DIRECTORY and self._is_below(old.parent, new.identity):
+                raise failure(errno.ENOTEMPTY, target)
+            if old.identity == new.identity:
+                return
+            self._check_replace(old, new, target)
         self.changes += 1
         if new.type is not None:
             self._unlink(new)
         self._paths.delete(old.key)
-        self._paths.insert(new.key, PATH.pack(old.type, old.identity))
+        self._paths.insert(new.key, PATH.pack(old.type or b"", old.identity))
         self.forget()
         self.update(old.identity, parent=new.parent, name=new.name)
 
-    def _check_below(self, moved: bytes, parent: bytes, source: object, target: object) -> None:
-        """A directory cannot be moved below itself."""
-        while parent != ROOT_ID:
-            if parent == moved:
-                raise failure(errno.EINVAL, source, target)
-            parent = self.entry(parent).parent
+    def _places(self, source: PathLike, target: PathLike) -> tuple[Place, Place]:
+        """From where to where, as `rename` of Linux looks at them."""
+        old, new = self.name(source), self.name(target)
+        if not (old.name and new.name):
+            raise failure(errno.EBUSY, source)
+        if old.type is None:
+            raise failure(errno.ENOENT, source)
+        if old.type != DIRECTORY and (str(source).endswith("/") or str(target).endswith("/")):
+            raise failure(errno.ENOTDIR, source)
+        return old, new
 
-    def _check_replace(self, old: Place, new: Place, source: object, target: object) -> None:
+    def _is_below(self, place: bytes, top: bytes) -> bool:
+        """Whether a directory is `top` or stands below it."""
+        while place != top:
+            if place == ROOT_ID:
+                return False
+            place = self.entry(place).parent
+        return True
+
+    def _check_replace(self, old: Place, new: Place, target: PathLike) -> None:
         if new.type is None:
-            if old.type != DIRECTORY and str(target).endswith("/"):
-                raise failure(errno.ENOTDIR, source, target)
             return
         if old.type == DIRECTORY and new.type != DIRECTORY:
-            raise failure(errno.ENOTDIR, source, target)
+            raise failure(errno.ENOTDIR, target)
         if old.type != DIRECTORY and new.type == DIRECTORY:
-            raise failure(errno.EISDIR, source, target)
+            raise failure(errno.EISDIR, target)
         if new.type == DIRECTORY and self._has_children(new.identity):
-            raise failure(errno.ENOTEMPTY, source, target)
+            raise failure(errno.ENOTEMPTY, target)
 
     # --- attributes
 

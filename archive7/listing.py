@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import stat
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -16,11 +18,9 @@ class Listed(Protocol):
 
     def stat(self, path: str) -> os.stat_result: ...
 
+    def exists(self, path: str) -> bool: ...
+
     def stat_entry(self, identity: bytes) -> os.stat_result: ...
-
-    def isdir(self, path: str) -> bool: ...
-
-    def isfile(self, path: str) -> bool: ...
 
 
 class DirEntry:
@@ -39,7 +39,7 @@ class DirEntry:
         self._type = kind
         self._identity = identity
         self.name = name
-        self.path = f"{base}/{name}"
+        self.path = base + name
 
     def inode(self) -> int:
         """The number that `stat` tells as `st_ino`."""
@@ -47,15 +47,21 @@ class DirEntry:
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         """Whether this is a directory, or a link to one."""
-        if self._type == LINK and follow_symlinks:
-            return self._archive.isdir(self.path)
-        return self._type == DIRECTORY
+        return self._leads_to(follow_symlinks) == DIRECTORY
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
         """Whether this is a file, or a link to one."""
-        if self._type == LINK and follow_symlinks:
-            return self._archive.isfile(self.path)
-        return self._type == FILE
+        return self._leads_to(follow_symlinks) == FILE
+
+    def _leads_to(self, follow_symlinks: bool) -> bytes | None:
+        """The type; None for a dangling link.  Raises errors.LoopError and the like."""
+        if self._type != LINK or not follow_symlinks:
+            return self._type
+        try:
+            mode = self._archive.stat(self.path).st_mode
+        except FileNotFoundError:
+            return None
+        return DIRECTORY if stat.S_ISDIR(mode) else FILE
 
     def is_symlink(self) -> bool:
         """Whether this is a symbolic link."""
@@ -85,14 +91,37 @@ def walk(
         if onerror is not None:
             onerror(error)
         return
-    directories = [entry.name for entry in entries if entry.is_dir()]
+    directories, others = [], []
+    for entry in entries:
+        (directories if _is_folder(entry) else others).append(entry.name)
     links = {entry.name for entry in entries if entry.is_symlink()}
-    others = [entry.name for entry in entries if not entry.is_dir()]
     if topdown:
         yield top, directories, others
     for name in directories:
         if followlinks or name not in links:
-            below = f"{top.rstrip('/')}/{name}"
+            below = top + name if top.endswith("/") else f"{top}/{name}"
             yield from walk(archive, below, topdown, onerror, followlinks)
     if not topdown:
         yield top, directories, others
+
+
+def _is_folder(entry: DirEntry) -> bool:
+    """Whether a walk goes into an entry; a loop of links is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def missing_above(archive: Listed, path: str) -> list[tuple[str, bool]]:
+    """What `os.makedirs` makes, topmost first: (path, whether it is the whole one)."""
+    paths = [(path, True)]
+    while True:
+        head, tail = posixpath.split(paths[-1][0])
+        if not tail:
+            head, tail = posixpath.split(head)
+        if not head or not tail or archive.exists(head):
+            return paths[::-1]
+        if tail == ".":
+            paths.pop()
+        paths.append((head, False))

@@ -269,6 +269,11 @@ class Map:
         self._dirty.add(key)
         return node
 
+    def rewrite(self, level: int, ordinal: int) -> None:
+        """Have a node written anew by the next `write`, with the same entries."""
+        self._change(level, ordinal)
+        self.is_changed = True
+
     def _make_room(self) -> None:
         """Keep the memory of changed nodes bounded."""
         if len(self._dirty) >= _DIRTY_LIMIT:

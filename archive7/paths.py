@@ -91,12 +91,20 @@ def path_text(path: PathLike) -> str:
         raise ValueError("embedded null byte")
     if not text:
         raise failure(errno.ENOENT, text)
-    if len(text) >= _MAX_PATH:
+    if len(text) * 4 >= _MAX_PATH and len(text.encode(errors="replace")) >= _MAX_PATH:
         raise failure(errno.ENAMETOOLONG, text)
     return text
 
 
 _ROOT: Final = Place(ROOT_ID, b"", DIRECTORY, ROOT_ID)
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a path, last first; a ``/`` or ``.`` at its end counts, as it wants a folder."""
+    parts = [part for part in reversed(text.split("/")) if part not in ("", ".")]
+    if parts and text.endswith(("/", "/.")):
+        parts.insert(0, "." if text.rstrip("/").endswith("/.") else "/")
+    return parts
 
 
 class Paths:
@@ -127,55 +135,68 @@ class Paths:
         """Forget resolved directories: names were changed or taken away."""
         self._directories = {"": ROOT_ID}
 
-    def locate(self, path: PathLike, *, follow: bool = True) -> Place:
+    def locate(self, path: PathLike, *, follow: bool = True, creates: bool = False) -> Place:
         """Resolve a path; the last part may be missing (type None).
 
+        With `creates` the place is for a new file, and a slash at the end is IsADirectoryError.
         Raises: NotFoundError for a missing parent, errors.NotADirectoryError, LoopError.
         """
         text = path_text(path)
         head, _, tail = text.rpartition("/")
         parent = self._directories.get(head)
         if parent is None or tail in ("", ".", ".."):
-            return self._walk(text, follow)
+            return self._walk(text, text, follow, creates)
         name = encode_name(tail, text)
         value = self._paths.get(parent + name)
         if value is None:
             return Place(parent, name, None, NIL)
         kind, identity = PATH.unpack(value)
         if kind == LINK and follow:
-            return self._walk(text, follow)
+            return self._walk(text, text, follow, creates)
         return Place(parent, name, kind, identity)
 
-    def _walk(self, text: str, follow: bool) -> Place:
-        """Resolve part by part, as POSIX does."""
-        parts = [part for part in reversed(text.split("/")) if part not in ("", ".")]
-        if text.endswith(("/", "/.")) and parts:
-            parts.insert(0, "")
+    def name(self, path: PathLike) -> Place:
+        """Resolve all but the last part, which is taken as it stands, be it a link.
+
+        This is how names are made, moved and removed.  ``/``, ``.`` and ``..`` have no name: a
+        place with name b"", which exists.
+        """
+        text = path_text(path)
+        head, _, tail = text.rstrip("/").rpartition("/")
+        if tail in ("", ".", ".."):
+            here = self._walk(text, text).identity
+            return Place(here, b"", DIRECTORY, here)
+        parent = self._directories.get(head)
+        if parent is None:
+            parent = self._walk(head + "/", text).identity
+        return self._step(parent, encode_name(tail, text))
+
+    def _walk(self, text: str, path: str, follow: bool = True, creates: bool = False) -> Place:
+        """Resolve `text`, a part of `path`, part by part as POSIX does."""
+        parts = _parts(text)
         here, links, is_plain = _ROOT, 0, True
         while parts:
             part = parts.pop()
-            if part == "" and here.type is None:
-                break  # mkdir("new/")
             if here.type != DIRECTORY:
-                raise failure(errno.ENOENT if here.type is None else errno.ENOTDIR, text)
-            if part == "":
-                break
+                raise failure(errno.ENOENT if here.type is None else errno.ENOTDIR, path)
+            if part in ("/", "."):
+                continue
             if part == "..":
                 parent = self.entry(here.identity).parent
                 here = Place(parent, b"", DIRECTORY, parent)
                 continue
-            here = self._step(here.identity, encode_name(part, text))
+            if creates and parts == ["/"]:
+                raise failure(errno.EISDIR, path)
+            here = self._step(here.identity, encode_name(part, path))
             if here.type == LINK and (parts or follow):
                 links += 1
                 if links > _MAX_LINKS:
-                    raise failure(errno.ELOOP, text)
+                    raise failure(errno.ELOOP, path)
                 is_plain = is_plain and bool(parts)
                 target = self.entry(here.identity).target.decode()
-                if target.startswith("/"):
-                    here = _ROOT
-                else:
-                    here = Place(here.parent, b"", DIRECTORY, here.parent)
-                parts += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+                above = ROOT_ID if target.startswith("/") else here.parent
+                here = Place(above, b"", DIRECTORY, above)
+                parts += _parts(target)
         if is_plain:
             self._remember(text, here)
         return here

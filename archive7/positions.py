@@ -8,7 +8,7 @@ are simply not given out.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from .errors import FullError
@@ -37,6 +37,13 @@ class PositionTable:
     def extents(self) -> list[Extent]:
         """All free extents in order."""
         return [(first, self._counts[first]) for first in self._starts]
+
+    def is_free(self, position: int) -> bool:
+        """Whether `position` may be given out."""
+        at = bisect_right(self._starts, position) - 1
+        return position >= self.end or (
+            at >= 0 and position < self._starts[at] + self._counts[self._starts[at]]
+        )
 
     @property
     def free_count(self) -> int:

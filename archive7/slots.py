@@ -19,6 +19,7 @@ _USED: Final = 0  # or not known to be free
 _FREE: Final = 1
 _FRESH: Final = 2  # handed out by the transaction under way
 _ONES: Final = bytes([_FREE]) * MAX_RUN
+_MOST_MOVED: Final = 64  # slots that closing moves so that the file gets shorter
 _LITTLE: Final = 1024  # slots (4 MiB): less than this much free is not looked for
 
 Extent = tuple[int, int]  # first slot, count
@@ -161,6 +162,22 @@ class SlotTable:
             self._pending.append((number, array("I", self._released)))
         self._handed += self.fresh
         self.handed_count += self.fresh_count
+        self.fresh, self._released, self.fresh_count = [], [], 0
+
+    def abandon(self, number: int) -> None:
+        """The root of commit `number` failed and may stand on disk all the same.
+
+        What it refers to rests until a later commit is durable: a reader may have taken it, and
+        if it carries a mark an opening takes it unverified.
+        """
+        table, slots = self._table, array("I")
+        for first, count in self.fresh:
+            for slot in range(first, min(first + count, len(table))):
+                if table[slot] == _FRESH:
+                    table[slot] = _USED
+                    slots.append(slot)
+        self._pending.append((number, slots))
+        self._handed += self.fresh
         self.fresh, self._released, self.fresh_count = [], [], 0
 
     def durable(self) -> None:

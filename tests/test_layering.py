@@ -39,6 +39,7 @@ LAYERS = (
     "blocks",
     "opening",
     "snapshot",
+    "tail",
     "commit",
     "creation",
     "identity",

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 import click
 
@@ -20,6 +20,12 @@ from .interruption import Interruption
 from .vault import Vault, takes_vault, vault_options
 
 _CHUNK_SIZE: Final = 1 << 20  # bytes
+
+
+class _Source(Protocol):
+    """What `put` reads from; None means: nothing now."""
+
+    def read(self, size: int, /) -> bytes | None: ...
 
 
 @click.command()
@@ -81,17 +87,20 @@ def put(vault: Vault, path: str, source: str | None, parents: bool) -> None:
         if parents and parent:
             archive.makedirs(parent, exist_ok=True)
         if source is None:
-            _write(archive, path, sys.stdin.buffer, interruption)
+            # raw: a terminal's Ctrl-D is the end at once, and a stdin that does not block is seen
+            _write(archive, path, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), interruption)
         else:
-            with open(source, "rb") as file:
+            with open(source, "rb", buffering=0) as file:
                 _write(archive, path, file, interruption)
 
 
-def _write(archive: Archive, path: str, source: IO[bytes], interruption: Interruption) -> None:
+def _write(archive: Archive, path: str, source: _Source, interruption: Interruption) -> None:
     with archive.open(path, "wb") as file:
         while True:
             with interruption.waiting():
                 chunk = source.read(_CHUNK_SIZE)
+            if chunk is None:
+                raise Refusal("stdin gives nothing now and may later: pipe it through cat", 1)
             if not chunk:
                 return
             file.write(chunk)
@@ -128,6 +137,8 @@ def get(vault: Vault, path: str, target: str, overwrite: bool) -> None:
             place /= posixpath.basename(posixpath.normpath(path))
         if os.path.lexists(place) and not overwrite:
             raise Refusal(f"{place} exists already: --overwrite replaces it", WRONG_USE)
+        if not place.parent.is_dir():
+            raise Refusal(f"{place.parent} is no directory: make it first", WRONG_USE)
         if place.is_dir() and not place.is_symlink():
             raise Refusal(f"{place} is a directory: give another DEST", WRONG_USE)
         with archive.open(path, "rb") as file:
@@ -137,8 +148,9 @@ def get(vault: Vault, path: str, target: str, overwrite: bool) -> None:
 def _save(file: IO[bytes], place: Path, status: os.stat_result, *, overwrite: bool) -> None:
     """Write a file of the host under a temporary name, then give it its own."""
     temporary = place.with_name(f".{secrets.token_hex(6)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        with open(os.open(temporary, flags, 0o600), "wb") as out:
             shutil.copyfileobj(file, out, _CHUNK_SIZE)
         # read and write and execute only: no setuid from an archive
         temporary.chmod(stat.S_IMODE(status.st_mode) & 0o777)

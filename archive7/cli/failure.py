@@ -60,7 +60,9 @@ def describe(error: Exception) -> tuple[int, str]:
         return error.exit_code, error.message
     if isinstance(error, CorruptError):
         return ANSWER_IS_NO, f"damaged: {_words(error)}; ar7 check tells what else is"
-    if isinstance(error, FormatError | WrongKeyError | SuiteUnavailableError):
+    if isinstance(error, WrongKeyError):
+        return CANNOT_OPEN, f"wrong secret: {_words(error)}"
+    if isinstance(error, FormatError | SuiteUnavailableError):
         return CANNOT_OPEN, _words(error)
     if isinstance(error, LockedError):
         return CANNOT_OPEN, "in use: another program is writing to it; wait until it is done"

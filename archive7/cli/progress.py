@@ -18,6 +18,7 @@ from .report import shown
 Tell = Callable[[int, int, str], None]
 
 _REDRAW: Final = 0.08  # seconds
+_WIDE, _VERY_WIDE = 72, 110  # columns of a terminal that holds more than the bar
 _PATH_WIDTH: Final = 30
 
 
@@ -60,16 +61,17 @@ def _bar(what: str) -> Iterator[Tell]:
     from rich import progress as bars  # noqa: PLC0415 - 70 ms that only a terminal pays
     from rich.console import Console  # noqa: PLC0415
 
-    columns = (
+    console = Console(stderr=True)
+    columns: list[bars.ProgressColumn] = [
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(bar_width=None),
         bars.TaskProgressColumn(),
-        bars.DownloadColumn(binary_units=True),
-        bars.TransferSpeedColumn(),
         bars.TimeRemainingColumn(),
-        bars.TextColumn("{task.fields[path]}", markup=False),
-    )
-    console = Console(stderr=True)
+    ]
+    if console.width >= _WIDE:
+        columns += [bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn()]
+    if console.width >= _VERY_WIDE:
+        columns.append(bars.TextColumn("{task.fields[path]}", markup=False))
     with bars.Progress(
         *columns, console=console, transient=True, expand=True, redirect_stdout=False
     ) as display:

@@ -148,4 +148,8 @@ def _prompt(text: str) -> str:
     try:
         return getpass.getpass(f"{text}: ")
     except EOFError:
+        click.echo(err=True)  # leave the line of the prompt
         raise click.UsageError("no password was given") from None
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        raise

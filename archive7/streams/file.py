@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
+from operator import index
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..errors import ClosedError, UsageError
@@ -34,8 +36,15 @@ class VirtualFileObject(io.RawIOBase):
             when writing failed half-way.
 
     `w` cuts the stream, `x` refuses one that has data, `a` appends whatever the position is.
+    Raises: UsageError for another mode, FileExistsError; the stream is left as it is then.
     Source: seed 001 (VirtualFileObject), CPython's `io.FileIO`.
     """
+
+    # What the finalizer meets where `__init__` raised or was not called.
+    name = ""
+    _is_made = _has_written = _can_read = _can_write = False
+    _kind = "r"
+    _on_flush: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -47,6 +56,8 @@ class VirtualFileObject(io.RawIOBase):
         on_close: Callable[[VirtualFileObject], None] | None = None,
         on_error: Callable[[], None] | None = None,
     ) -> None:
+        if not isinstance(mode, str):
+            raise TypeError(f"mode must be str, not {type(mode).__name__}")
         found = _MODES.get("".join(sorted(mode.replace("b", ""), key="rwxa+".find)))
         if found is None:
             raise UsageError(f"invalid mode {mode!r}: use r, w, x or a, with + if need be")
@@ -57,9 +68,7 @@ class VirtualFileObject(io.RawIOBase):
         self._kind = kind
         self._is_readable = kind == "r" or bool(plus)
         self._is_writable = kind != "r" or bool(plus)
-        self._can_read, self._can_write = self._is_readable, self._is_writable
         self._position = 0
-        self._has_written = kind != "r"  # making or cutting a file is a change, too
         self._on_flush, self._on_close, self._on_error = on_flush, on_close, on_error
         if self._is_writable:
             stream.manager.check_writable()
@@ -70,6 +79,9 @@ class VirtualFileObject(io.RawIOBase):
                 self._change(stream.truncate, 0)
         if kind == "a":
             self._position = stream.len
+        self._can_read, self._can_write = self._is_readable, self._is_writable
+        self._has_written = kind != "r"  # making or cutting a file is a change, too
+        self._is_made = True
 
     @property
     def stream(self) -> BaseStream:
@@ -82,6 +94,11 @@ class VirtualFileObject(io.RawIOBase):
         if self._kind in "xa":
             return self._kind + ("b+" if self._is_readable else "b")
         return ("rb+" if self._is_writable else "rb") if self._is_readable else "wb"
+
+    @property
+    def closefd(self) -> bool:
+        """True: the stream is closed with the object."""
+        return True
 
     # --- what the object can do
 
@@ -107,6 +124,7 @@ class VirtualFileObject(io.RawIOBase):
 
     def fileno(self) -> NoReturn:
         """There is no descriptor: raises io.UnsupportedOperation."""
+        self._check_closed()
         raise io.UnsupportedOperation("a file in an archive has no descriptor")
 
     def _refuse(self, what: str) -> NoReturn:
@@ -130,12 +148,33 @@ class VirtualFileObject(io.RawIOBase):
         if not self._can_read:
             self._refuse("reading")
         view = memoryview(buffer)
-        if view.format != "B" or view.ndim != 1:
-            view = view.cast("B")
+        if view.format != "B" or view.ndim != 1 or view.readonly or not view.contiguous:
+            return self._readinto_odd(view)
         with self._lock:
             size = self._stream.read_into(self._position, view)
             self._position += size
         return size
+
+    def _readinto_odd(self, view: memoryview) -> int:
+        """Read into a buffer that is no plain row of bytes."""
+        if view.readonly:
+            raise TypeError("readinto() argument must be read-write bytes-like object")
+        if not view.c_contiguous:
+            raise BufferError("readinto() argument must be C-contiguous")
+        data = bytearray(view.nbytes)
+        size = self.readinto(data)
+        return io.BytesIO(memoryview(data)[:size]).readinto(view)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes (negative or None: all there are)."""
+        if size is None or size < 0:
+            return self.readall()
+        if not self._can_read:
+            self._refuse("reading")
+        with self._lock:
+            data = bytearray(max(0, min(size, self._stream.len - self._position)))
+            self.readinto(data)
+        return bytes(data)
 
     def readall(self) -> bytes:
         """Read everything from the position to the end."""
@@ -157,12 +196,15 @@ class VirtualFileObject(io.RawIOBase):
             self._refuse("writing")
         view = memoryview(data)
         if view.format != "B" or view.ndim != 1 or not view.contiguous:
-            view = view.cast("B")
+            if not view.c_contiguous:
+                raise BufferError("the buffer must be C-contiguous")
+            view = memoryview(view.tobytes())
+        if not view:
+            self._check_closed()
+            return 0
         with self._lock:
             if self._kind == "a":
                 self._position = self._stream.len
-            if not view:
-                return 0
             size = self._change(self._stream.write, self._position, view)
             self._position += size
             self._has_written = True
@@ -173,7 +215,7 @@ class VirtualFileObject(io.RawIOBase):
         if not self._can_write:
             self._refuse("writing")
         with self._lock:
-            length = self._position if size is None else size.__index__()
+            length = self._position if size is None else index(size)
             if length < 0:
                 raise OSError(22, os.strerror(22))
             self._change(self._stream.truncate, length)
@@ -196,14 +238,14 @@ class VirtualFileObject(io.RawIOBase):
         if self._stream.is_closed or not (self._can_read or self._can_write):
             self._check_closed()
         if whence == os.SEEK_SET:
-            position = offset.__index__()
+            position = index(offset)
         elif whence == os.SEEK_CUR:
-            position = self._position + offset.__index__()
+            position = self._position + index(offset)
         elif whence == os.SEEK_END:
-            position = self._stream.len + offset.__index__()
+            position = self._stream.len + index(offset)
         else:
-            raise OSError(22, os.strerror(22))
-        if position < 0:
+            raise OSError(22, f"{os.strerror(22)}: whence {index(whence)}")
+        if not 0 <= position <= sys.maxsize:
             raise OSError(22, os.strerror(22))
         self._position = position
         return position
@@ -227,6 +269,11 @@ class VirtualFileObject(io.RawIOBase):
         """Flush and close the stream; idempotent."""
         if self.closed:
             return
+        if not self._is_made:
+            super().close()
+            return
+        if getattr(self, "_finalizing", False):  # set by the finalizer of io
+            self._dealloc_warn(self)
         try:
             super().close()
         finally:
@@ -240,7 +287,7 @@ class VirtualFileObject(io.RawIOBase):
         warnings.warn(f"unclosed file {source!r}", ResourceWarning, stacklevel=2, source=source)
 
     def __repr__(self) -> str:
-        state = "[closed]" if self.closed else f"mode={self.mode!r}"
+        state = "[closed]" if self.closed or not self._is_made else f"mode={self.mode!r}"
         return f"<{type(self).__module__}.{type(self).__qualname__} {self.name!r} {state}>"
 
     def __reduce__(self) -> NoReturn:

@@ -214,7 +214,7 @@ class StreamManager(BaseStreamManager):
         """Keep `block` for the next commit, which seals it.
 
         At position 0 the first 344 bytes go into the next commit as archive header.
-        Raises: UsageError where `index` is not the block's position.
+        Raises: UsageError where `index` is not the block's position, or is free.
         """
         self.check_writable()
         if index != block.position:
@@ -222,6 +222,8 @@ class StreamManager(BaseStreamManager):
         if index == self.BLOCK_META:
             self.meta = bytes(block.data[: ARCHIVE_HEADER.size])
             return
+        if index < 0 or self.container.positions.is_free(index):
+            raise UsageError(f"position {index} was not given out")
         self.container.blocks.put(index, bytearray(bytes(block)))
 
     def new_block(self) -> StreamBlock:

@@ -7,9 +7,11 @@ chain, bytes behind the length are zero.
 
 from __future__ import annotations
 
+import errno
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from uuid import UUID
 
 from ..device import Buffer
@@ -17,14 +19,15 @@ from ..errors import ClosedError, TreeCorruptError, UsageError
 from ..layout import (
     BLOCK_HEAD,
     DATA_SIZE,
+    MAX_POSITIONS,
     MAX_RUN,
     NO_POSITION,
     PLAIN_SIZE,
     STREAM,
-    StructError,
 )
 from .block import StreamBlock
 from .extents import Extents
+from .record import StreamRecord, sound_fields
 
 if TYPE_CHECKING:
     from .manager import StreamManager
@@ -32,11 +35,12 @@ if TYPE_CHECKING:
 _HEAD: Final = BLOCK_HEAD.size
 _NO_DIGEST: Final = bytes(20)
 _ZEROS: Final = bytes(DATA_SIZE * MAX_RUN)
+_MAX_SIZE: Final = (MAX_POSITIONS - 1) * DATA_SIZE
 _MAX_RESERVE: Final = 65536  # positions taken ahead of a growing stream
 _BULK: Final = 4  # whole blocks from which on they are sealed at once
 
 
-class BaseStream(ABC):
+class BaseStream(StreamRecord, ABC):
     """Descriptor of an open stream.
 
     Args:
@@ -50,10 +54,6 @@ class BaseStream(ABC):
 
     Source: seed 001 (angelos.archive7.streams.BaseStream); docs/format.rst, "Streams".
     """
-
-    COMP_NONE = 0
-    FORMAT = STREAM.format
-    SIZE = STREAM.size
 
     def __init__(
         self,
@@ -78,50 +78,12 @@ class BaseStream(ABC):
         self._reserve = (0, 0)  # positions taken ahead: first, count
         self._fill(identity, begin, end, count, length, compression, extents)
 
-    def _fill(
-        self,
-        identity: UUID,
-        begin: int,
-        end: int,
-        count: int,
-        length: int,
-        compression: int,
-        extents: Extents | None,
-    ) -> None:
-        self._identity = identity
-        self._id = identity.bytes
-        self._begin, self._end = begin, end
-        self._count, self._length = count, length
-        self._compression = compression
-        self._extents = extents
-        self._tail_next: int | None = None  # what the last block names as next, if known
-
     # --- the record
-
-    @property
-    def identity(self) -> UUID:
-        """Identity of the stream."""
-        return self._identity
 
     @property
     def manager(self) -> StreamManager:
         """The stream's manager."""
         return self._manager
-
-    @property
-    def count(self) -> int:
-        """Blocks in the stream."""
-        return self._count
-
-    @property
-    def len(self) -> int:
-        """Bytes in the stream."""
-        return self._length
-
-    @property
-    def compression(self) -> int:
-        """Compression of the data: `COMP_NONE`."""
-        return self._compression
 
     def length(self, change: int = 0) -> int:
         """Tell the length in bytes, after changing it by a relative number of bytes.
@@ -137,34 +99,15 @@ class BaseStream(ABC):
             self.is_dirty = True
         return self._length
 
-    def __bytes__(self) -> bytes:
-        """The record of 38 bytes."""
-        return STREAM.pack(
-            self._id, self._begin, self._end, self._count, self._length, self._compression
-        )
-
     def load_meta(self, stream: bytes | bytearray) -> bool:
         """Fill the fields from a record; False (nothing changed) if it is damaged."""
-        try:
-            identity, begin, end, count, length, compression = self.meta_unpack(stream)
-        except StructError:
+        fields = sound_fields(stream)
+        if fields is None:
             return False
-        is_empty = begin == end == NO_POSITION and count == length == 0
-        if not is_empty and not (
-            begin > 0 and end > 0 and (count == 1) <= (begin == end) and count > 0
-        ):
-            return False
-        if length > count * DATA_SIZE or compression != self.COMP_NONE:
-            return False
+        identity, begin, end, count, length, compression = fields
         self._fill(UUID(bytes=identity), begin, end, count, length, compression, None)
-        self._block = None
-        self._index = 0
+        self._block, self._index = None, 0
         return True
-
-    @staticmethod
-    def meta_unpack(data: bytes | bytearray) -> tuple[Any, ...]:
-        """Unpack 38 bytes: (identity, begin, end, count, length, compression)."""
-        return STREAM.unpack(data)
 
     @property
     def extents(self) -> Extents:
@@ -273,9 +216,9 @@ class BaseStream(ABC):
 
     def extend(self) -> bool:
         """Add an empty block at the end and move to it; False if not at the end."""
+        self._check_writable()
         if self._count and self._index != self._count - 1:
             return False
-        self._check_writable()
         self._leave()
         self._grow(1)
         self._put_fresh(self._count - 1, b"")
@@ -343,6 +286,7 @@ class BaseStream(ABC):
         Whole blocks are sealed at once, parts of blocks stay in memory until the commit.
         """
         self._check_writable()
+        self._check_size(offset + len(data))
         if self._block is not None:
             self._leave()
         if offset > self._length:
@@ -411,6 +355,7 @@ class BaseStream(ABC):
         self._check_writable()
         if length < 0:
             raise UsageError("a length is not negative")
+        self._check_size(length)
         self._leave()
         if length > self._length:
             self._fill_gap(length)
@@ -429,6 +374,11 @@ class BaseStream(ABC):
         return length
 
     # --- growing and shrinking
+
+    def _check_size(self, length: int) -> None:
+        """Refuse what cannot be, before zeros are written up to there."""
+        if length > _MAX_SIZE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     def _links(self, index: int) -> tuple[int, int]:
         """Previous and next that block `index` must have."""

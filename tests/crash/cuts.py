@@ -106,7 +106,9 @@ def blocks_first(_disk: Disk, rng: random.Random) -> Fate:
 def roots_torn(_disk: Disk, rng: random.Random) -> Fate:
     """Blocks arrive, roots are torn."""
     tear = rng.choice((0.5, 0.9, 1.0))
-    return _ring_apart((rng.choice((0.0, (1 - tear) / 2)), tear), (rng.choice((0.0, 1.0)), 0.0), rng)
+    return _ring_apart(
+        (rng.choice((0.0, (1 - tear) / 2)), tear), (rng.choice((0.0, 1.0)), 0.0), rng
+    )
 
 
 PLANS: Final[tuple[Plan, ...]] = (

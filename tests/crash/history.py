@@ -35,7 +35,9 @@ class History:
 
     def __init__(self) -> None:
         self.states: list[State] = []
-        self._lossy: list[list[int]] = []  # from, to: when even a kill may take what is not durable
+        self._lossy: list[
+            list[int]
+        ] = []  # from, to: when even a kill may take what is not durable
 
     def begin(self, content: Content, now: int) -> State:
         """A call that is to make `content` the committed state begins."""

@@ -2,7 +2,7 @@
 
 A `Recording` is the list of operations that reached the disk and the `History` of states beside
 it; crash states are built from it afterwards.  What goes wrong while recording (a state lost at
-reopening, a rollback that is none, an error that nobody asked for) is a `Violation` as well.
+reopening, a rollback that is none, an error that nobody asked for) is a `ViolationError` as well.
 """
 
 from __future__ import annotations
@@ -19,12 +19,21 @@ from tests.crash.cuts import power_cut
 from tests.crash.engine import Engine, Session
 from tests.crash.history import Content, History
 from tests.devices import Fault, FaultingDevice, Killed, RecordingDevice
-from tests.disk import PAGE, Disk, Evict, FailedSync, Operation, PowerCut
+from tests.disk import (
+    PAGE,
+    Disk,
+    Evict,
+    FailedSync,
+    Operation,
+    PowerCut,
+    Truncate,
+    Write,
+)
 
 EXPECTED: Final = (OSError, MemoryError, KeyboardInterrupt)
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """A promise was broken.
 
     Attributes:
@@ -93,17 +102,17 @@ class Recorder:
         self._bursts = self._rng.random() < 0.4  # this workload likes many small commits
 
     def run(self) -> Recording:
-        """Record everything.  Raises: Violation."""
+        """Record everything.  Raises: ViolationError."""
         try:
             self._create()
             for number in range(1, self._sessions):
                 self._between()
                 self._session(number)
-        except Violation:
+        except ViolationError:
             raise
         except Exception as error:
             text = "".join(traceback.format_exception(error)[-3:])
-            raise Violation(f"an error that nobody asked for: {text}", self._now) from error
+            raise ViolationError(f"an error that nobody asked for: {text}", self._now) from error
         return self.recording
 
     @property
@@ -153,7 +162,7 @@ class Recorder:
         found = session.content()
         allowed = self.recording.history.allowed(begun, power=False)
         if all(found != state.content for state in allowed):
-            raise Violation(
+            raise ViolationError(
                 f"reopened in a state that is none of the last {len(allowed)}: "
                 + difference(found, allowed[0].content),
                 begun,
@@ -203,8 +212,8 @@ class Recorder:
                 self._guarded(session, device)
                 if plain.capacity is not None and device.fired == 0 and rng.random() < 0.2:
                     plain.capacity = None
-            if rng.random() < 0.5:
-                self._promise(session.close, session.model, durable=True)
+            if rng.random() < 0.6:
+                self._close(session, plain, device)
         except Killed:
             self.recording.note("killed")
             return
@@ -217,13 +226,28 @@ class Recorder:
             return
         plain.kill()
 
+    def _close(self, session: Session, plain: RecordingDevice, device: FaultingDevice) -> None:
+        """Close; rather often something happens just then."""
+        rng, note = self._rng, self.recording.note
+        drawn = rng.random()
+        if drawn < 0.3:
+            plain.kill_at = self._now + rng.randint(1, 24)
+            note(f"close, killed at {plain.kill_at}")
+        elif drawn < 0.5:
+            device.arm("sync", rng.randint(1, 5), Fault.EIO)
+            note("close, a sync fails")
+        else:
+            note("close")
+        self._promise(session.close, session.model, durable=True)
+
     def _leave(self, session: Session, plain: RecordingDevice) -> None:
         """After a failed sync nothing is written any more: close, or die."""
+        before = self._now
+        self._evict()
         if self._rng.random() < 0.5 and session.container.is_failed:
-            before = self._now
             session.close()
-            if any(not isinstance(op, Operation) for op in self.recording.log[before:]):
-                raise Violation("written after a failed sync", self._now)
+            if any(isinstance(op, Write | Truncate) for op in self.recording.log[before:]):
+                raise ViolationError("written after a failed sync", self._now)
         plain.kill()
         self._evict()
 
@@ -273,7 +297,7 @@ class Recorder:
         found = session.content()
         tried = self.recording.history.states[-1].content
         if found not in (self._committed, tried):
-            raise Violation(
+            raise ViolationError(
                 "after a failure neither the old nor the new state: "
                 + difference(found, self._committed),
                 self._now,
@@ -285,15 +309,15 @@ class Recorder:
     def _action(self, session: Session) -> None:
         rng, note = self._rng, self.recording.note
         drawn = rng.random()
-        if self._bursts and drawn < 0.3:
+        if drawn < (0.4 if self._bursts else 0.1):
             note("burst of small commits")
             for _ in range(rng.choice((0, 1, 2))):
                 session.touch(rng)
                 self._commit(session, durable=True)
-            for _ in range(rng.randint(3, 12)):
+            for _ in range(rng.choice((3, 6, 8, 12))):
                 session.touch(rng)
                 self._commit(session, durable=False)
-        elif drawn < 0.45:
+        elif drawn < 0.50:
             note("steps and a commit")
             self._steps(session)
             self._commit(session, durable=False)
@@ -336,7 +360,9 @@ class Recorder:
     def _check_live(self, session: Session) -> None:
         found = session.content()
         if found != session.model:
-            raise Violation(f"rolled back wrongly: {difference(found, session.model)}", self._now)
+            raise ViolationError(
+                f"rolled back wrongly: {difference(found, session.model)}", self._now
+            )
 
     def _commit(self, session: Session, *, durable: bool) -> None:
         self._promise(lambda: session.commit(durable=durable), session.model, durable=durable)
@@ -358,4 +384,4 @@ def _is_slot(offset: int) -> bool:
     return offset >= SLOTS_OFFSET
 
 
-__all__ = ["Archive7Error", "Recorder", "Recording", "Violation", "difference"]
+__all__ = ["Archive7Error", "Recorder", "Recording", "ViolationError", "difference"]

