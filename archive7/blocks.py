@@ -1,28 +1,22 @@
-"""Blocks: the one place where a position becomes a verified block, and back.
+"""Blocks: changing them, sealing them into free slots, and the map nodes above them.
 
-Owns the ciphers, the block cache, the changed blocks that are not sealed yet, and the reading and
-writing of runs.  May assume a device, a map and a slot table.  Promises: bytes that come out
-were opened under the tag that the map fixes and stand in the stream and at the index that was
-asked for; nothing that a committed root refers to is overwritten.
+Owns the changed blocks that are not sealed yet and the writing of runs.  May assume a reader and
+a slot table.  Promises: nothing that a committed root refers to is overwritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
-from .cache import BlockCache
-from .crypto import BlockCipher, RunBuffer
+from .crypto import BlockCipher
 from .device import Buffer, Device
-from .errors import BlockCorruptError, CorruptError, FullError, RollbackError
+from .errors import FullError
 from .layout import (
     BLOCK_HEAD,
-    BLOCK_IDENTITY,
     BLOCK_SIZE,
     DATA_SIZE,
-    IDENTITY_OFFSET,
+    INLINE_MAX,
     MAX_RUN,
     NO_ENTRY,
     NO_POSITION,
@@ -30,32 +24,17 @@ from .layout import (
     NODE_MAGIC,
     PLAIN_SIZE,
 )
-from .map import Entry, Map, entry_slot
+from .map import Entry, Map
+from .reader import BlockReader
 from .root import slot_offset
 from .slots import Extent, SlotTable
 
 _DIRTY_LIMIT: Final = 2048  # changed blocks held in memory: 8 MiB
-_MANY: Final = 32  # consecutive positions from which on their entries bypass the inline changes
-_SMALL: Final = 4  # runs up to this many blocks go through the cache
 _DIGEST: Final = slice(28, 48)
-_IDENTITY: Final = slice(IDENTITY_OFFSET, IDENTITY_OFFSET + BLOCK_IDENTITY.size)
-_IDENTITY_END: Final = IDENTITY_OFFSET + BLOCK_IDENTITY.size
 _HEAD: Final = BLOCK_HEAD.size
 
 
-@dataclass(slots=True)
-class IoCounts:
-    """Exact work counters: blocks sealed and opened, bytes written, calls of sync."""
-
-    sealed: int = 0
-    opened: int = 0
-    nodes_sealed: int = 0
-    nodes_opened: int = 0
-    written: int = 0
-    syncs: int = 0
-
-
-class BlockStore:
+class BlockStore(BlockReader):
     """Sealed blocks by position.
 
     Args:
@@ -71,219 +50,11 @@ class BlockStore:
         node_cipher: BlockCipher,
         slots: SlotTable | None,
     ) -> None:
-        self._device = device
-        self._cipher = data_cipher
-        self._node_cipher = node_cipher
+        super().__init__(device, data_cipher, node_cipher)
         self._slots = slots
         self.map = Map(self, 0, NO_ENTRY, {}, slots.release if slots else None)
-        self.dirty: dict[int, bytearray] = {}
-        self._cache = BlockCache()
-        self._scratch = bytearray(PLAIN_SIZE)
-        self._scratch_view = memoryview(self._scratch)
-        self.counts = IoCounts()
         self.commit_number = 0
         self.relieve: Callable[[int], bool] = _no_relief
-        self.explain: Callable[[int, Entry], None] = _no_explanation
-
-    @cached_property
-    def _run(self) -> RunBuffer:
-        return self._cipher.run_buffer(MAX_RUN, _HEAD)
-
-    # --- reading
-
-    def load(self, position: int) -> Buffer:
-        """The plaintext (4056 bytes) of the block at `position`, not to be changed.
-
-        Raises: BlockCorruptError, RollbackError, SnapshotExpiredError.
-        """
-        plain: Buffer | None = self.dirty.get(position)
-        if plain is None:
-            entry = self.map.get(position)
-            plain = self._cache.get(entry)
-            if plain is None:
-                plain = self._fetch(position, entry)
-        return plain
-
-    def block(self, position: int, index: int, stream: bytes) -> Buffer:
-        """Like `load`, for the block that is number `index` of `stream`."""
-        plain = self.load(position)
-        if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
-            raise self._stranger(position, index, stream)
-        return plain
-
-    def _stranger(self, position: int, index: int, stream: bytes) -> CorruptError:
-        return BlockCorruptError(
-            f"the block is not number {index} of its stream: run check", block=position,
-            stream=stream.hex(),
-        )  # fmt: skip
-
-    def _fetch(self, position: int, entry: Entry) -> bytes:
-        """Read, open and cache one block."""
-        sealed = self._read_ahead(position, [entry])
-        plain = self._cipher.open_block(sealed, entry[4:])
-        self.counts.opened += 1
-        if plain is None:
-            raise self._damage(position, entry, sealed)
-        self._cache.add(entry, plain)
-        return plain
-
-    def verify(self, position: int, entry: Entry) -> bytes:
-        """Open the block at `entry` past the cache and check its digest."""
-        sealed = self._device.pread(BLOCK_SIZE, slot_offset(entry_slot(entry)))
-        plain = self._cipher.open_block(sealed, entry[4:])
-        self.counts.opened += 1
-        if plain is None:
-            raise self._damage(position, entry, sealed)
-        if not self._cipher.digest_matches(plain[_DIGEST], plain[_HEAD:]):
-            raise BlockCorruptError(
-                "the digest does not fit: the data was damaged before it was sealed",
-                block=position,
-            )
-        return plain
-
-    def _damage(self, position: int, entry: Entry, sealed: bytes) -> CorruptError:
-        """What is wrong with a block that did not open under its tag."""
-        self.explain(position, entry)
-        if len(sealed) < BLOCK_SIZE:
-            return BlockCorruptError(
-                f"the file ends before slot {entry_slot(entry)}", block=position
-            )
-        if self._cipher.open_block(sealed) is not None:
-            return RollbackError(
-                "a genuine block of another place or an older version stands here: "
-                "restore the file from a copy",
-                block=position,
-            )
-        return BlockCorruptError("the block is damaged: run check", block=position)
-
-    def read_run(
-        self, position: int, count: int, index: int, stream: bytes, skip: int, out: memoryview
-    ) -> None:
-        """Read blocks at consecutive positions into `out`.
-
-        Args:
-            position, count: the run.
-            index, stream: what the first block of the run must be.
-            skip: bytes to leave out at the start of the first block.
-            out: filled whole; ends in the last block.
-
-        `out` holds only verified bytes up to the block that raises.
-        """
-        if count <= _SMALL:
-            self._read_small(position, count, (index, stream), skip, out)
-            return
-        slots, tags = self.map.get_run(position, count)
-        done = 0
-        while done < count:
-            if position + done in self.dirty:
-                part = self.block(position + done, index + done, stream)
-                self._copy_out(part, done, skip, out)
-                done += 1
-                continue
-            size = self._extent_size(position, slots, done, count)
-            self._read_extent(
-                (position + done, slots[done]),
-                tags[done : done + size],
-                (index + done, stream),
-                done * DATA_SIZE - skip,
-                out,
-            )
-            done += size
-
-    def _read_small(
-        self, position: int, count: int, identity: tuple[int, bytes], skip: int, out: memoryview
-    ) -> None:
-        """Read a few blocks through the cache.  This is the path of random reads: no detours."""
-        index, stream = identity
-        start, size, at = _HEAD + skip, len(out), 0
-        dirty, cache, scratch = self.dirty, self._cache, self._scratch
-        entries = self.map.entries(position, count)
-        sealed, first, covered = b"", 0, 0
-        for i, entry in enumerate(entries):
-            plain: Buffer | None = dirty.get(position + i) or cache.get(entry)
-            if plain is None:
-                if i >= covered:
-                    first, sealed = i, self._read_ahead(position + i, entries[i:])
-                    covered = i + len(sealed) // BLOCK_SIZE
-                offset = (i - first) * BLOCK_SIZE
-                if not self._cipher.open_into(sealed, offset, entry[4:], self._scratch_view):
-                    raise self._damage(position + i, entry, sealed[offset:])
-                self.counts.opened += 1
-                plain = scratch
-            if plain[8:28] != index.to_bytes(4, "big") + stream:
-                raise self._stranger(position + i, index, stream)
-            end = at + PLAIN_SIZE - start
-            out[at:end] = plain[start : start + size - at]
-            if plain is scratch:
-                if end > size:  # the next read in order begins in this block
-                    cache.add(entry, bytes(plain))
-                else:
-                    cache.offer(entry, plain)
-            at, start, index = end, _HEAD, index + 1
-
-    def _read_ahead(self, position: int, entries: list[Entry]) -> bytes:
-        """Read the block of the first entry, and those of the others that stand behind it."""
-        slot = int.from_bytes(entries[0][:4], "big")
-        if not slot:
-            raise BlockCorruptError("the map has no block here: run check", block=position)
-        size = 1
-        while size < len(entries) and entry_slot(entries[size]) == slot + size:
-            size += 1
-        return self._device.pread(BLOCK_SIZE * size, slot_offset(slot))
-
-    def _extent_size(self, position: int, slots: list[int], start: int, count: int) -> int:
-        """Blocks from `start` on that stand one behind the other and are not changed."""
-        end = start + 1
-        limit = min(count, start + MAX_RUN)
-        dirty, base = self.dirty, slots[start] - start
-        while end < limit and slots[end] == base + end and position + end not in dirty:
-            end += 1
-        return end - start
-
-    def _read_extent(
-        self,
-        place: tuple[int, int],
-        tags: Sequence[bytes],
-        identity: tuple[int, bytes],
-        at: int,
-        out: memoryview,
-    ) -> None:
-        """Read a run of neighbouring slots and copy the data to `out` from `at` on.
-
-        Args:
-            place: position and slot of the first block.
-            identity: index and stream of the first block.
-            at: where its data begin in `out`; negative to leave bytes out.
-        """
-        position, slot = place
-        index, stream = identity
-        if not slot:
-            raise BlockCorruptError("the map has no block here: run check", block=position)
-        sealed = self._device.pread(len(tags) * BLOCK_SIZE, slot_offset(slot))
-        run, limit, opened = self._run, len(out), 0
-        plain, data = run.plain, run.data
-        for _ in self._cipher.open_run(run, sealed, tags):
-            if plain[_IDENTITY] != index.to_bytes(4, "big") + stream:
-                raise self._stranger(position + opened, index, stream)
-            end = at + DATA_SIZE
-            if at >= 0 and end <= limit:
-                out[at:end] = data
-            else:
-                out[max(0, at) : end] = data[max(0, -at) : limit - at]
-            at = end
-            index += 1
-            opened += 1
-        self.counts.opened += opened
-        if opened < len(tags):
-            bad = sealed[opened * BLOCK_SIZE : (opened + 1) * BLOCK_SIZE]
-            entry = (slot + opened).to_bytes(4, "big") + tags[opened]
-            raise self._damage(position + opened, entry, bad)
-
-    def _copy_out(self, plain: Buffer, done: int, skip: int, out: memoryview) -> None:
-        """Copy the data of one block, number `done` of a run, out."""
-        at = done * DATA_SIZE - skip
-        part = plain[_HEAD + max(0, -at) : _HEAD + len(out) - at]
-        out[max(0, at) : max(0, at) + len(part)] = part
 
     # --- changing
 
@@ -303,6 +74,55 @@ class BlockStore:
         if len(self.dirty) >= _DIRTY_LIMIT:
             self.seal()
         self.dirty[position] = plain
+
+    def write_inside(
+        self, position: int, index: int, stream: bytes, skip: int, data: memoryview
+    ) -> None:
+        """Write inside a few blocks at consecutive positions, which are read where need be.
+
+        Args:
+            position, index, stream: of the first block.
+            skip: bytes to leave as they are at the start of the first block.
+            data: ends in the last block.
+
+        Nothing is changed if one of the blocks does not verify.
+        """
+        count = (skip + len(data) + DATA_SIZE - 1) // DATA_SIZE
+        if len(self.dirty) + count > _DIRTY_LIMIT:
+            self.seal()
+        plains = self._for_changing(position, index, stream, count)
+        dirty, at, begin = self.dirty, 0, _HEAD + skip
+        for plain in plains:
+            end = at + PLAIN_SIZE - begin
+            part = data[at:end]
+            memoryview(plain)[begin : begin + len(part)] = part
+            dirty[position] = plain
+            position, at, begin = position + 1, end, _HEAD
+
+    def _for_changing(
+        self, position: int, index: int, stream: bytes, count: int
+    ) -> list[bytearray]:
+        """The blocks at consecutive positions, verified, each in memory of its own."""
+        dirty, cache, open_into = self.dirty, self._cache, self._open_into
+        plains, sealed, offset = [], b"", 0
+        entries = self.map.entries(position, count)
+        for i, entry in enumerate(entries):
+            plain = dirty.get(position + i)
+            if plain is None:
+                # The block gets another entry: nothing but an older snapshot wants this one.
+                kept = cache.pop(entry, None)
+                plain = kept if type(kept) is bytearray else bytearray(kept or PLAIN_SIZE)
+                if kept is None:
+                    if offset >= len(sealed):
+                        sealed, offset = self._read_ahead(position + i, entries[i:]), 0
+                    if not open_into(sealed, offset, entry[4:], memoryview(plain)):
+                        raise self._damage(position + i, entry, sealed[offset:])
+                    self.counts.opened += 1
+            if plain[8:28] != (index + i).to_bytes(4, "big") + stream:
+                raise self._stranger(position + i, index + i, stream)
+            plains.append(plain)
+            offset += BLOCK_SIZE
+        return plains
 
     def set_data(self, position: int, data: bytes) -> None:
         """Replace the data (4008 bytes) of a block, keep its header."""
@@ -372,33 +192,25 @@ class BlockStore:
             self._seal_chunk(positions[at : at + MAX_RUN])
 
     def _seal_chunk(self, positions: list[int]) -> None:
-        dirty = self.dirty
+        dirty, keep, chart = self.dirty, self._cache.keep, self.map
         plains = self._digested(positions)
         tags, extents = self._write_out(self._cipher, plains, len(positions))
         slots = [slot + i for slot, size in extents for i in range(size)]
-        keep, begin = self._cache.keep, 0
-        for end in range(1, len(positions) + 1):
-            if end < len(positions) and positions[end] == positions[begin] + end - begin:
-                continue
-            self._map_run(positions[begin], slots[begin:end], tags[begin:end])
-            begin = end
+        if chart.must_fold or len(chart.changes) + len(positions) > INLINE_MAX:
+            chart.set_many(positions, slots, tags)
+        else:
+            for position, slot, tag in zip(positions, slots, tags, strict=True):
+                chart.set(position, slot, tag)
         for position, slot, tag in zip(positions, slots, tags, strict=True):
             keep(slot.to_bytes(4, "big") + tag, dirty.pop(position))
-
-    def _map_run(self, position: int, slots: list[int], tags: list[bytes]) -> None:
-        """Set the entries of consecutive positions: few inline, many straight in the nodes."""
-        if len(slots) >= _MANY:
-            self.map.set_run(position, slots, tags)
-            return
-        for i, (slot, tag) in enumerate(zip(slots, tags, strict=True)):
-            self.map.set(position + i, slot, tag)
 
     def _digested(self, positions: list[int]) -> Iterator[Buffer]:
         """Changed blocks with their digests set."""
         dirty, digest = self.dirty, self._cipher.digester(self.commit_number)
         for position in positions:
             plain = dirty[position]
-            plain[_DIGEST] = digest(memoryview(plain)[_HEAD:])
+            view = memoryview(plain)
+            view[_DIGEST] = digest(view[_HEAD:])
             yield plain
 
     def _write_out(
@@ -439,22 +251,6 @@ class BlockStore:
 
     # --- map nodes
 
-    def read_node(self, entry: Entry, level: int, ordinal: int) -> bytes:
-        """Open a map node (the data of 4008 bytes)."""
-        sealed = self._device.pread(BLOCK_SIZE, slot_offset(entry_slot(entry)))
-        plain = self._node_cipher.open_block(sealed, entry[4:])
-        self.counts.nodes_opened += 1
-        if plain is None:
-            self.explain(-1, entry)
-            raise BlockCorruptError(
-                f"map node {ordinal} of level {level} in slot {entry_slot(entry)} is damaged"
-            )
-        _, _, found, identity, _ = BLOCK_HEAD.unpack_from(plain)
-        magic, found_level, _ = NODE_IDENTITY.unpack(identity)
-        if (magic, found_level, found) != (NODE_MAGIC, level, ordinal):
-            raise BlockCorruptError(f"slot {entry_slot(entry)} holds another map node")
-        return plain[_HEAD:]
-
     def write_nodes(self, nodes: Sequence[tuple[int, int, bytearray]]) -> list[Entry]:
         """Seal map nodes (at most 256) into fresh slots; return their entries."""
         if not nodes:
@@ -494,7 +290,3 @@ class BlockStore:
 def _no_relief(_attempt: int) -> bool:
     """Nothing can be freed."""
     return False
-
-
-def _no_explanation(position: int, entry: Entry) -> None:
-    """A writer's map is never out of date."""

@@ -306,7 +306,8 @@ class BTree:
             node = self._push_down(node)
             path = [(self._node(self._root), 0)]
         parent, at = path.pop()
-        cut = len(node.keys) - 1 if is_last else middle(node)
+        # behind the last item: what comes in order fills nodes up; an inner node keeps one key
+        cut = len(node.keys) - (2 if node.level else 1) if is_last else middle(node)
         right = self._new(node.level)
         if node.level:
             separator = node.keys[cut]

@@ -13,10 +13,18 @@ from typing import Final
 from uuid import UUID
 
 from .btree import BTree
-from .entry import DIRECTORY, FILE, LINK, ORPHANS_ID, ROOT_ID, Entry, decode_entry
+from .entry import DIRECTORY, FILE, LINK, ORPHANS_ID, ROOT_ID, Entry, decode_entry, decode_path
 from .errors import Archive7Error, CorruptError, UsageError
 from .filesystem import Filesystem
-from .layout import BLOCK_HEAD, FANOUT, ID_SIZE, NO_POSITION, PATH, STREAM, SUPERBLOCK_OFFSETS
+from .layout import (
+    BLOCK_HEAD,
+    FANOUT,
+    ID_SIZE,
+    NO_POSITION,
+    STREAM,
+    SUPERBLOCK_OFFSETS,
+    SUPERBLOCK_SIZE,
+)
 from .map import entry_slot
 from .paths import FilesystemStreamManager
 from .root import slot_offset
@@ -115,12 +123,18 @@ class Checker:
     # --- superblock and roots
 
     def _check_superblock(self) -> Iterator[Finding]:
-        for number in range(len(SUPERBLOCK_OFFSETS)):
-            copy = read_copy(self._container.device, number)
+        device, sequence = self._container.device, self._container.superblock.sequence
+        whole = set()
+        for number, offset in enumerate(SUPERBLOCK_OFFSETS):
+            copy = read_copy(device, number)
             if isinstance(copy, CopyFault):
                 yield error("superblock", f"copy {'AB'[number]}: {copy.reason}")
-            elif copy.superblock.sequence != self._container.superblock.sequence:
+            elif copy.superblock.sequence != sequence:
                 yield Finding("warning", "superblock", f"copy {'AB'[number]} is older")
+            else:
+                whole.add(device.pread(SUPERBLOCK_SIZE, offset))
+        if len(whole) > 1:
+            yield error("superblock", "the copies differ: one of them is not genuine")
 
     def _check_roots(self) -> Iterator[Finding]:
         container = self._container
@@ -140,12 +154,8 @@ class Checker:
         size = container.device.size()
         if size > end and container.is_readonly:
             yield Finding("note", "root", f"{size - end} bytes behind the last slot are ignored")
-        if size < end and not self._appends():
+        if size < end:
             yield error("root", f"the file ends {end - size} bytes before its last slot")
-
-    def _appends(self) -> bool:
-        """Whether the last slots may be free ones that were never written."""
-        return self._container.root.used < self._container.root.slots
 
     # --- map
 
@@ -301,7 +311,7 @@ class Checker:
     def _check_named(self, key: bytes, found: Entry, path: str | None) -> Iterator[Finding]:
         """The name in the entry leads back to it; its directory is one."""
         value = self._manager.paths.get(found.parent + found.name)
-        if value is None or PATH.unpack(value) != (found.type, key):
+        if value is None or value != found.type + key:
             yield error("registry", "its name does not lead to it", stream=key.hex(), path=path)
         if found.parent == ORPHANS_ID:
             return
@@ -313,7 +323,7 @@ class Checker:
         """Every name leads to an entry of its type."""
         try:
             for key, value in self._manager.paths.items():
-                kind, identity = PATH.unpack(value)
+                kind, identity = decode_path(value)
                 name = key[ID_SIZE:].decode(errors="replace")
                 owner = self._manager.registry.owner(UUID(bytes=identity))
                 if owner is None or kind not in (FILE, DIRECTORY, LINK):

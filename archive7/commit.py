@@ -32,6 +32,9 @@ from .tail import lower_tail
 
 _REST_LIMIT: Final = 65536  # freed slots (256 MiB) that rest for readers
 _FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two syncs
+# A ring that looks settled was perhaps left before the last sync of `_settle`: two places of it,
+# whichever, may not be on the disk.  So three are kept until a sync, the first one written again.
+_DOUBTFUL_COUNT: Final = 3
 _CUT_LEAST: Final = 1024  # free slots (4 MiB) at the end worth cutting in passing
 
 
@@ -76,6 +79,7 @@ class Container(Snapshot):
         self.is_emergency = False  # under way: an operation that gives space back
         self._is_failed = False
         self._base_place: int | None = None
+        self._doubtful = b""  # the root of a ring that was settled when it was opened
         self._is_settled = True  # the ring holds nothing but marked copies of the root
         if create:
             self._begin_new(header)
@@ -107,6 +111,7 @@ class Container(Snapshot):
         self.ring.write(0, self.ring.seal(root))
         self._sync_device()
         self._settle(root, 0, None)
+        self.device.locks.take(Lock.RECOVERED, shared=False)
 
     def _begin_writing(self) -> None:
         raw = self.ring.raw()
@@ -122,12 +127,16 @@ class Container(Snapshot):
         )
         if settled:
             self._durable, self._place = choice.root, 0
+            self._base_place = 1  # settle's last sync, of two places, may not have happened
             self._cursor = self._root_place = 0
+            self._doubtful = raw[:BLOCK_SIZE]
         else:
             for _ in self.blocks.copy_slots(choice.slots):
                 pass
-            at = choice.place * BLOCK_SIZE
-            self.ring.write(choice.place, raw[at : at + BLOCK_SIZE])
+            for place in (choice.place, choice.base_place):
+                if place is not None:
+                    at = place * BLOCK_SIZE
+                    self.ring.write(place, raw[at : at + BLOCK_SIZE])
             self._sync_device()
             self._settle(choice.root, choice.place, choice.base_place)
         self._cut_excess()
@@ -182,6 +191,8 @@ class Container(Snapshot):
         """Go back to `savepoint` (which is released), or to the last commit."""
         self.check_open()
         self.generation += 1
+        self._next += 1  # blocks that were sealed for nothing share it with no commit
+        self.blocks.commit_number = self._next
         if savepoint is None:
             self.slots.savepoints = 0
             self.slots.undo()
@@ -237,6 +248,8 @@ class Container(Snapshot):
 
     def _write_root(self, root: Root, sealed: bytes) -> None:
         """Write a new root and make it the present one."""
+        if self._doubtful:
+            self.ring.write(self._place, self._doubtful)
         place = self._free_place()
         try:
             self.ring.write(place, sealed)
@@ -283,9 +296,10 @@ class Container(Snapshot):
 
     def _free_place(self) -> int:
         """The next place that holds neither the last durable root nor its base."""
+        kept = range(_DOUBTFUL_COUNT) if self._doubtful else (self._place, self._base_place)
         while True:
             self._cursor = (self._cursor + 1) % RING_PLACES
-            if self._cursor not in (self._place, self._base_place):
+            if self._cursor not in kept:
                 return self._cursor
 
     def _settle(self, root: Root, place: int, base_place: int | None) -> None:
@@ -331,6 +345,7 @@ class Container(Snapshot):
     def _sync(self) -> None:
         """One sync, then the mark; then what older commits freed may be written."""
         self._sync_device()
+        self._doubtful = b""
         names_last = self.root.base_hash == self._durable.hash
         self._base_place = self._place if names_last else None
         self._place = self._root_place
@@ -465,7 +480,8 @@ class Container(Snapshot):
             self.rollback()
         if not self.must_finish:
             return
-        self.settle_down()
+        if not self.root.flags & FLAG_TRASH:
+            self.settle_down()
         self.commit(durable=True, fold=True)
         root = self.root
         if not self._readers_hold() and self.slots.cut_tail(1):

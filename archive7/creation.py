@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets as _random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,9 +18,17 @@ from typing import BinaryIO, Final
 from .commit import Container
 from .crypto import SUITE_XAES256GCM
 from .device import Device, FileDevice, MemoryDevice, ObjectDevice
-from .errors import ExistsError, NotAnArchiveError, UsageError
+from .errors import (
+    CorruptError,
+    ExistsError,
+    FormatError,
+    NotAnArchiveError,
+    UsageError,
+    WrongKeyError,
+)
 from .keyslots import KdfCost, Secrets, wipe
 from .layout import ARCHIVE_HEADER, MAGIC, SLOTS_OFFSET
+from .locks import NoLocks
 from .superblock import create, write_copies
 from .unlock import read, rewrite_damaged_copy
 
@@ -61,21 +69,37 @@ def open_container(
     chosen = options or Options()
     device = _device(target, readonly=readonly)
     try:
-        if not readonly and chosen.lock and isinstance(device, FileDevice):
+        if not chosen.lock:
+            device.locks = NoLocks()
+        elif not readonly and isinstance(device, FileDevice):
             device.lock_writer()
-        unlocked = read(device, secrets, chosen.max_kdf_memory_kib)
-        try:
-            is_readonly = readonly or device.is_readonly
-            container = Container(
-                device, unlocked.superblock, unlocked.master, readonly=is_readonly
-            )
-            if unlocked.faults and not is_readonly:
-                rewrite_damaged_copy(device, unlocked)
-            return container
-        finally:
-            wipe(unlocked.master)
+        with _naming(device):
+            return _open(device, secrets, readonly or device.is_readonly, chosen)
     except BaseException:
         device.close()
+        raise
+
+
+def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options) -> Container:
+    unlocked = read(device, secrets, options.max_kdf_memory_kib)
+    try:
+        container = Container(device, unlocked.superblock, unlocked.master, readonly=is_readonly)
+        if unlocked.faults and not is_readonly:
+            rewrite_damaged_copy(device, unlocked)
+        return container
+    finally:
+        wipe(unlocked.master)
+
+
+@contextlib.contextmanager
+def _naming(device: Device) -> Iterator[None]:
+    """Errors of opening say which file they are about."""
+    try:
+        yield
+    except (FormatError, WrongKeyError) as error:
+        raise type(error)(f"{device.name}: {error}") from error
+    except CorruptError as error:
+        error.reason = f"{device.name}: {error.reason}"
         raise
 
 

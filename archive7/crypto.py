@@ -27,7 +27,15 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import SuiteUnavailableError, VersionError
-from .layout import BLOCK_SIZE, NONCE_SIZE, PLAIN_SIZE, TAG_PREFIX_SIZE, TAG_SIZE
+from .layout import (
+    BLOCK_SIZE,
+    NONCE_SIZE,
+    PLAIN_SIZE,
+    SEALED_XAES,
+    TAG_PREFIX_SIZE,
+    TAG_SIZE,
+    StructError,
+)
 
 KEY_SIZE: Final = 32
 KIND_DATA: Final = b"data"
@@ -252,16 +260,18 @@ class XaesCipher(BlockCipher):
         return [tag.tobytes() for tag in run.tags[:count]]
 
     def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
-        end = start + BLOCK_SIZE
-        if sealed[end - TAG_SIZE : end - TAG_SIZE + TAG_PREFIX_SIZE] != tag:
+        try:
+            prefix, nonce, found = SEALED_XAES.unpack_from(sealed, start)
+        except StructError:  # too short
             return False
-        prefix = sealed[start : start + 12]
+        if found != tag:
+            return False
         cipher = self._ciphers.get(prefix) or self._cipher(prefix)
         if cipher is None:
             return False
-        box = memoryview(sealed)[start + NONCE_SIZE : end]
+        box = sealed[start + NONCE_SIZE : start + BLOCK_SIZE]
         try:
-            cipher.decrypt_into(sealed[start + 12 : start + NONCE_SIZE], box, self._aad, plain)
+            cipher.decrypt_into(nonce, box, self._aad, plain)
         except (InvalidTag, ValueError):
             plain[:] = bytes(PLAIN_SIZE)
             return False

@@ -25,7 +25,8 @@ from .locks import FileLocks, Lock, Locks, NoLocks
 Buffer = bytes | bytearray | memoryview
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-# Bytes after which the system is asked to begin writing: a later sync then finds little to do.
+# Bytes in a row after which the system is asked to begin writing them: a later sync then finds
+# little to do.  Scattered blocks are left to the sync, which sorts them.
 _WRITE_BEHIND = 8 << 20
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -106,7 +107,7 @@ class FileDevice(Device):
             flags |= os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self.path, flags | _BINARY, 0o600)
         self.locks = FileLocks(self._descriptor)
-        self._unsent = 0  # bytes written since write-back was started last
+        self._unsent = (0, 0)  # begin and end of what was written in a row, not started yet
         if self.size() == 0 and self.path.is_dir():
             self.close()
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.name)
@@ -163,10 +164,14 @@ class FileDevice(Device):
                 done += _pwrite(descriptor, view[done:], offset + done)
         except OSError as error:
             _raise_full(error, self.name)
-        self._unsent += done
-        if self._unsent >= _WRITE_BEHIND:
-            self._unsent = 0
-            _start_writing(descriptor)
+        begin, end = self._unsent
+        if offset != end:
+            begin = offset
+        end = offset + done
+        if end - begin >= _WRITE_BEHIND:
+            _start_writing(descriptor, begin, end - begin)
+            begin = end
+        self._unsent = begin, end
 
     def sync(self) -> None:
         descriptor = self._open()
@@ -221,20 +226,20 @@ else:  # Windows: no positional calls; the archive's lock serialises these
         return os.write(descriptor, data)
 
 
-def _no_start(descriptor: int) -> None:
+def _no_start(descriptor: int, offset: int, size: int) -> None:
     """Write-back cannot be started early here."""
 
 
-def _find_start_writing() -> Callable[[int], None]:
-    """Linux: sync_file_range(SYNC_FILE_RANGE_WRITE) on the whole file, which does not wait."""
+def _find_start_writing() -> Callable[[int, int, int], None]:
+    """Linux: sync_file_range(SYNC_FILE_RANGE_WRITE), which does not wait."""
     try:
         call = ctypes.CDLL(None).sync_file_range
     except (OSError, AttributeError, TypeError):
         return _no_start
     call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
-    def start(descriptor: int) -> None:
-        call(descriptor, 0, 0, 2)
+    def start(descriptor: int, offset: int, size: int) -> None:
+        call(descriptor, offset, size, 2)
 
     return start
 

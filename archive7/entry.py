@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from .errors import NameTooLongError, PathError, TreeCorruptError
-from .layout import ENTRY, ENTRY_MODIFIED_OFFSET, MAX_NAME_SIZE, TIME, StructError
+from .layout import ENTRY, ENTRY_MODIFIED_OFFSET, MAX_NAME_SIZE, PATH, TIME, StructError
 
 FILE, DIRECTORY, LINK = b"f", b"d", b"l"
 _FORMATS: Final = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, LINK: stat.S_IFLNK}
@@ -143,6 +143,21 @@ def encode_text(text: str, path: object) -> bytes:
     except UnicodeEncodeError:
         message = "names in an archive are UTF-8, this one is not"
         raise PathError(errno.EILSEQ, message, str(path)) from None
+
+
+def decode_text(data: bytes) -> str:
+    """A name or link target.  Raises TreeCorruptError where it is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise TreeCorruptError("a name is not UTF-8: run check") from None
+
+
+def decode_path(value: bytes) -> tuple[bytes, bytes]:
+    """Type and identity from the paths tree.  Raises TreeCorruptError."""
+    if len(value) != PATH.size or value[:1] not in _FORMATS:
+        raise TreeCorruptError("a name leads nowhere: run check")
+    return value[:1], value[1:]
 
 
 def encode_name(name: str, path: str) -> bytes:

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
 from .entry import (
@@ -23,13 +24,14 @@ from .entry import (
     ROOT_ID,
     Entry,
     decode_entry,
+    decode_text,
     encode_text,
     new_entry,
     with_modified,
 )
 from .errors import PathError, TreeCorruptError
 from .identity import new_identity_bytes
-from .layout import DATA_SIZE, ID_SIZE, PATH, STREAM
+from .layout import DATA_SIZE, EXTENT_COUNT, ID_SIZE, PATH, STREAM
 from .paths import FilesystemStreamManager, PathLike, Paths, Place, after, failure, path_text
 from .streams import DataStream
 from .streams.extents import Extents
@@ -44,6 +46,9 @@ def _naming_both(source: PathLike, target: PathLike) -> Iterator[None]:
     except PathError as error:
         first, second = str(source), str(target)
         raise type(error)(error.errno, error.strerror, first, None, second) from None
+
+
+_ONE_RUN: Final = bytes(EXTENT_COUNT.size)
 
 
 class Filesystem(Paths):
@@ -144,7 +149,7 @@ class Filesystem(Paths):
         place = self.find(path, follow=False)
         if place.type != LINK:
             raise failure(errno.EINVAL, path)
-        return self.entry(place.identity).target.decode()
+        return decode_text(self.entry(place.identity).target)
 
     def create_file(self, place: Place, data: memoryview, mode: int) -> bytes:
         """Make a file with its data; return its identity."""
@@ -190,7 +195,8 @@ class Filesystem(Paths):
         value = None if stream is not None else self._registry.tree.get(identity)
         if value is not None:
             _, begin, _, count, length, _ = STREAM.unpack_from(value)
-            if len(value) > STREAM.size and not any(value[STREAM.size : STREAM.size + 4]):
+            is_run = value[STREAM.size : STREAM.size + EXTENT_COUNT.size] == _ONE_RUN
+            if is_run and count == -(-length // DATA_SIZE) < self._manager.container.positions.end:
                 out = bytearray(length)
                 if length:
                     blocks = self._manager.container.blocks
@@ -308,9 +314,13 @@ class Filesystem(Paths):
 
     def _is_below(self, place: bytes, top: bytes) -> bool:
         """Whether a directory is `top` or stands below it."""
+        seen = set()
         while place != top:
             if place == ROOT_ID:
                 return False
+            if place in seen:
+                raise TreeCorruptError("directories stand in a circle: run check")
+            seen.add(place)
             place = self.entry(place).parent
         return True
 

@@ -72,6 +72,8 @@ SUPERBLOCK_BODY_SIZE: Final = SUPERBLOCK_SIZE - SUPERBLOCK_HEAD.size - SUPERBLOC
 NONCE_SIZE: Final = 24
 TAG_SIZE: Final = 16
 TAG_PREFIX_SIZE: Final = 8  # bytes of the tag that the map keeps
+# suite 1: both halves of the nonce and the tag prefix of a sealed block; the ciphertext left out
+SEALED_XAES: Final = Struct("!12s12s4056x8s8x")
 # previous, next, index, stream id, digest
 BLOCK_HEAD: Final = Struct("!iiI16s20s")
 BLOCK: Final = Struct("!iiI16s20s4008s")
@@ -101,6 +103,7 @@ NO_ENTRY: Final = bytes(MAP_ENTRY.size)
 FANOUT: Final = DATA_SIZE // MAP_ENTRY.size
 NODE_SLOTS_SIZE: Final = 4 * FANOUT
 SLOT: Final = Struct("!I")
+TAG_PREFIX: Final = Struct("!8s")
 # magic, level, commit number: stands where a data block has its stream id
 NODE_IDENTITY: Final = Struct("!4sIQ")
 NODE_MAGIC: Final = b"map\0"
@@ -161,7 +164,7 @@ TRASH_HEAD: Final = Struct("!I")
 TRASH_EXTENT: Final = Struct("!II")
 
 # --- Linux: struct flock, native order (type, whence, start, size, process)
-FLOCK: Final = Struct("hhqqi4x")
+_FLOCK: Final = Struct("hhqqi4x")
 
 assert SUPERBLOCK_HEAD.size == 68  # noqa: S101 - a wrong layout must not import
 assert PASSPHRASE_SLOT.size == RAW_SLOT.size + 12 == SLOT_ID_SIZE + 32 + 12  # noqa: S101

@@ -59,7 +59,7 @@ _BUSY = (errno.EACCES, errno.EAGAIN)
 if sys.platform == "linux":
     import fcntl
 
-    from .layout import FLOCK
+    from .layout import _FLOCK
 
     class FileLocks:
         """Open-file-description locks (Linux 3.15)."""
@@ -70,9 +70,9 @@ if sys.platform == "linux":
             self._descriptor = descriptor
 
         def _call(self, command: int, kind: int, lock: Lock) -> int:
-            request = FLOCK.pack(kind, 0, _BASE + lock, 1, 0)
+            request = _FLOCK.pack(kind, 0, _BASE + lock, 1, 0)
             answer = fcntl.fcntl(self._descriptor, command, request)
-            return int(FLOCK.unpack(answer)[0])
+            return int(_FLOCK.unpack(answer)[0])
 
         def take(self, lock: Lock, *, shared: bool) -> bool:
             try:
@@ -87,7 +87,10 @@ if sys.platform == "linux":
             self._call(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, lock)
 
         def held_by_others(self, lock: Lock) -> bool | None:
-            return self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, lock) != fcntl.F_UNLCK
+            try:
+                return self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, lock) != fcntl.F_UNLCK
+            except OSError:  # a filesystem without locks
+                return None
 
 elif sys.platform == "win32":
     import ctypes

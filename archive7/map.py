@@ -19,6 +19,8 @@ from .layout import (
     INLINE_MAX,
     NO_ENTRY,
     NODE_SLOTS_SIZE,
+    SLOT,
+    TAG_PREFIX,
     TAG_PREFIX_SIZE,
     decode_numbers,
     encode_numbers,
@@ -28,6 +30,11 @@ NODE_CACHE: Final = 13056  # nodes: 51 MiB, the whole map of 16 GiB
 _DIRTY_LIMIT: Final = 4096  # changed nodes held in memory: 16 MiB
 _EMPTY: Final = bytes(DATA_SIZE)
 _ORDINAL_BITS: Final = 32
+# where slot and tag prefix of each entry stand in a node: made once, every look-up needs them
+_SLOT: Final = [slice(4 * at, 4 * at + 4) for at in range(FANOUT)]
+_TAG: Final = [
+    slice(at, at + TAG_PREFIX_SIZE) for at in range(NODE_SLOTS_SIZE, DATA_SIZE, TAG_PREFIX_SIZE)
+]
 
 Entry = bytes  # 12: slot, tag prefix; NO_ENTRY where the position is free
 
@@ -49,8 +56,7 @@ def entry_slot(entry: Entry) -> int:
 
 def node_entry(node: bytes | bytearray, at: int) -> Entry:
     """Entry number `at` (0 to 333) of a node."""
-    tag = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-    return bytes(node[4 * at : 4 * at + 4] + node[tag : tag + TAG_PREFIX_SIZE])
+    return bytes(node[_SLOT[at]] + node[_TAG[at]])
 
 
 def node_slots(node: bytes | bytearray) -> array[int]:
@@ -60,9 +66,8 @@ def node_slots(node: bytes | bytearray) -> array[int]:
 
 def set_entry(node: bytearray, at: int, entry: Entry) -> None:
     """Set entry number `at` of a node."""
-    tag = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-    node[4 * at : 4 * at + 4] = entry[:4]
-    node[tag : tag + TAG_PREFIX_SIZE] = entry[4:]
+    node[_SLOT[at]] = entry[:4]
+    node[_TAG[at]] = entry[4:]
 
 
 class Map:
@@ -117,23 +122,20 @@ class Map:
             return change[4:]
         ordinal, at = divmod(position, FANOUT)
         node = self._nodes.get(ordinal) or self.node(0, ordinal)
-        tag = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-        return bytes(node[4 * at : 4 * at + 4] + node[tag : tag + TAG_PREFIX_SIZE])
+        return bytes(node[_SLOT[at]] + node[_TAG[at]])
 
     def entries(self, position: int, count: int) -> list[Entry]:
         """The entries of a few consecutive positions.  For one leaf this is one look-up."""
         ordinal, at = divmod(position, FANOUT)
         if self.changes or at + count > FANOUT:
             return [self.get(here) for here in range(position, position + count)]
-        node = bytes(self._nodes.get(ordinal) or self.node(0, ordinal))
-        slots, tags = 4 * at, NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-        if count == 1:
-            return [node[slots : slots + 4] + node[tags : tags + TAG_PREFIX_SIZE]]
-        return [
-            node[slots + 4 * i : slots + 4 * i + 4]
-            + node[tags + TAG_PREFIX_SIZE * i : tags + TAG_PREFIX_SIZE * (i + 1)]
-            for i in range(count)
-        ]
+        node = self._nodes.get(ordinal) or self.node(0, ordinal)
+        if count == 2:  # as most reads of 4096 bytes
+            return [
+                bytes(node[_SLOT[at]] + node[_TAG[at]]),
+                bytes(node[_SLOT[at + 1]] + node[_TAG[at + 1]]),
+            ]
+        return [bytes(node[_SLOT[i]] + node[_TAG[i]]) for i in range(at, at + count)]
 
     def get_run(self, position: int, count: int) -> tuple[list[int], list[bytes]]:
         """Slots and tag prefixes of `count` consecutive positions."""
@@ -220,6 +222,30 @@ class Map:
             node[base : base + TAG_PREFIX_SIZE * size] = b"".join(tags[done : done + size])
             done += size
         self.used += len(slots)
+
+    def set_many(
+        self, positions: Sequence[int], slots: Sequence[int], tags: Sequence[bytes]
+    ) -> None:
+        """Set the entries of rising positions, none of them free, straight in the nodes."""
+        changes, release, slot_of = self.changes, self._release, SLOT.unpack_from
+        set_slot, set_tag = SLOT.pack_into, TAG_PREFIX.pack_into
+        first = end = 0
+        node = bytearray()
+        for position, slot, tag in zip(positions, slots, tags, strict=True):
+            if position >= end:
+                self._make_room()
+                first = position - position % FANOUT
+                end, node = first + FANOUT, self._change(0, first // FANOUT)
+            at = 4 * (position - first)
+            change = changes.pop(position, None) if changes else None
+            (old,) = slot_of(node, at) if change is None else slot_of(change, 4)
+            if old:
+                release(old)
+            else:
+                self.used += 1
+            set_slot(node, at, slot)
+            set_tag(node, NODE_SLOTS_SIZE + 2 * at, tag)
+        self.is_changed = True
 
     def clear_run(self, position: int, count: int) -> None:
         """Make `count` consecutive positions free."""

@@ -16,8 +16,18 @@ from uuid import UUID
 
 from . import errors
 from .btree import BTree
-from .entry import DIRECTORY, LINK, NIL, ROOT_ID, Entry, decode_entry, encode_name
-from .layout import ID_SIZE, PATH
+from .entry import (
+    DIRECTORY,
+    LINK,
+    NIL,
+    ROOT_ID,
+    Entry,
+    decode_entry,
+    decode_path,
+    decode_text,
+    encode_name,
+)
+from .layout import ID_SIZE
 from .streams import DynamicMultiStreamManager
 from .streams.registry import split, tree_in
 
@@ -39,6 +49,7 @@ _KINDS: Final[dict[int, type[errors.PathError]]] = {
 class FilesystemStreamManager(DynamicMultiStreamManager):
     """Streams of a filesystem: trash, registry, paths, lineage."""
 
+    KIND = b"a"
     SPECIAL_STREAM_COUNT = 4
     STREAM_PATHS = 2
     STREAM_LINEAGE = 3
@@ -100,7 +111,7 @@ _ROOT: Final = Place(ROOT_ID, b"", DIRECTORY, ROOT_ID)
 
 
 def _parts(text: str) -> list[str]:
-    """The parts of a path, last first; a ``/`` or ``.`` at its end counts, as it wants a folder."""
+    """The parts of a path, last first; a ``/`` or ``.`` at its end counts, it wants a folder."""
     parts = [part for part in reversed(text.split("/")) if part not in ("", ".")]
     if parts and text.endswith(("/", "/.")):
         parts.insert(0, "." if text.rstrip("/").endswith("/.") else "/")
@@ -150,7 +161,7 @@ class Paths:
         value = self._paths.get(parent + name)
         if value is None:
             return Place(parent, name, None, NIL)
-        kind, identity = PATH.unpack(value)
+        kind, identity = decode_path(value)
         if kind == LINK and follow:
             return self._walk(text, text, follow, creates)
         return Place(parent, name, kind, identity)
@@ -193,7 +204,7 @@ class Paths:
                 if links > _MAX_LINKS:
                     raise failure(errno.ELOOP, path)
                 is_plain = is_plain and bool(parts)
-                target = self.entry(here.identity).target.decode()
+                target = decode_text(self.entry(here.identity).target)
                 above = ROOT_ID if target.startswith("/") else here.parent
                 here = Place(above, b"", DIRECTORY, above)
                 parts += _parts(target)
@@ -205,7 +216,7 @@ class Paths:
         value = self._paths.get(parent + name)
         if value is None:
             return Place(parent, name, None, NIL)
-        kind, identity = PATH.unpack(value)
+        kind, identity = decode_path(value)
         return Place(parent, name, kind, identity)
 
     def _remember(self, text: str, here: Place) -> None:
@@ -254,15 +265,14 @@ class Paths:
 
     def children(self, identity: bytes) -> Iterator[tuple[str, bytes, bytes]]:
         """Names in a directory in order: (name, type, identity)."""
-        unpack = PATH.unpack
         for key, value in self._paths.items(identity, after(identity)):
-            kind, child = unpack(value)
-            yield key[ID_SIZE:].decode(), kind, child
+            kind, child = decode_path(value)
+            yield decode_text(key[ID_SIZE:]), kind, child
 
     def names(self, identity: bytes) -> list[str]:
         """Names in a directory in order."""
         items = self._paths.items(identity, after(identity))
-        return [key[ID_SIZE:].decode() for key, _ in items]
+        return [decode_text(key[ID_SIZE:]) for key, _ in items]
 
 
 def after(identity: bytes) -> bytes:

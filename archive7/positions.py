@@ -50,9 +50,18 @@ class PositionTable:
         """Free positions below `end` that are known."""
         return sum(self._counts.values())
 
-    def take(self, count: int) -> Extent:
-        """Take a run of `count` positions, from the end if no free extent is that long."""
-        first = self._find(count)
+    def take(self, count: int, after: int = 0) -> Extent:
+        """Take a run of `count` positions, from the end if no free extent is that long.
+
+        With `after`, positions right behind it come first, even if there are fewer.
+        """
+        if after:
+            size = min(count, self._counts.get(after + 1, 0))
+            if size:
+                self._remove(after + 1, size)
+                self._log.append((True, after + 1, size))
+                return after + 1, size
+        first = None if after and after + 1 == self.end else self._find(count)
         if first is None:
             first = self.end
             if first + count > MAX_POSITIONS:

@@ -196,6 +196,10 @@ class SlotTable:
 
         Slots behind the end of `used` stay as they are.
         """
+        for _, slots in self._pending:
+            for slot in slots:
+                if slot < len(used):
+                    used[slot] = 1
         for extents in (self._handed, self.fresh):
             for first, count in extents:
                 if first < len(used):

@@ -27,7 +27,7 @@ from .locks import Lock
 from .map import Entry
 from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
 from .positions import PositionTable
-from .root import Ring, Root
+from .root import Ring, Root, slot_offset
 from .slots import SlotTable
 from .superblock import Superblock
 
@@ -100,6 +100,7 @@ class Snapshot:
 
     def _choose(self, roots: dict[int, Root]) -> Choice:
         choice = choose(roots, self._verifier())
+        self._check_size(choice.root)
         self._report(choice)
         return choice
 
@@ -117,6 +118,14 @@ class Snapshot:
     def _verifier(self) -> Verify:
         store = BlockStore(self.device, *self._ciphers, None)
         return verify_with(store, store.verify)
+
+    def _check_size(self, root: Root) -> None:
+        """A root that is taken unverified must have all its slots."""
+        size, end = self.device.size(), slot_offset(root.slots + 1)
+        if size < end:
+            raise CorruptError(
+                f"the file has {size} bytes, commit {root.number} needs {end}: it was cut"
+            )
 
     def _check_superblock(self, root: Root, roots: dict[int, Root]) -> None:
         wanted = max(r.sequence for r in roots.values())
@@ -151,6 +160,7 @@ class Snapshot:
             else:
                 try:
                     choice = choose(roots, self._verifier())
+                    self._check_size(choice.root)
                 except CorruptError:
                     if self.ring.raw() != raw:
                         continue
@@ -171,6 +181,11 @@ class Snapshot:
         root = self._newest_root()
         if root.hash == self.root.hash:
             return False
+        if root.number < self.root.number:
+            raise RollbackError(
+                f"the newest root is commit {root.number}, this snapshot is of commit "
+                f"{self.root.number}: the file was put back to an older state"
+            )
         self.root = root
         self.positions = PositionTable(root.positions)
         self._reset(root)

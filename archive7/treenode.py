@@ -77,7 +77,8 @@ class TreeNode:
 def decode_node(position: int, data: bytes) -> tuple[TreeNode, int]:
     """Decode a node and the head of the free list.  Raises TreeCorruptError."""
     magic, level, count, free = TREE_NODE.unpack_from(data)
-    if magic != TREE_MAGIC or level > _MAX_LEVEL:
+    least = count * INNER_ITEM + TREE_CHILD_SIZE if level else count * LEAF_ITEM
+    if magic != TREE_MAGIC or level > _MAX_LEVEL or least > TREE_CAPACITY:
         raise TreeCorruptError("this block is no tree node: run check", block=position)
     node = TreeNode(position, level)
     at = TREE_NODE.size + TREE_SIZE_SIZE * count * (1 if level else 2)

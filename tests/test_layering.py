@@ -36,6 +36,7 @@ LAYERS = (
     "map",
     "root",
     "cache",
+    "reader",
     "blocks",
     "opening",
     "snapshot",

@@ -88,6 +88,8 @@ def _describe_system(error: OSError) -> tuple[int, str]:
         if error.errno == errno.EINVAL and error.filename2 is not None:
             text = f"{names[0]} cannot be moved into itself"
         return WRONG_USE, text
+    if isinstance(error, UsageError):
+        return WRONG_USE, text
     if isinstance(error, FullError):
         return ANSWER_IS_NO, f"{text}; what was there before is intact: make room and try again"
     if isinstance(error, SyncFailedError):

@@ -155,8 +155,8 @@ def _name(sources: Sources, vault: Vault) -> dict[str, str]:
                 "keep the archive elsewhere, or name what is in the folder",
                 WRONG_USE,
             )
-        name = os.path.basename(os.path.normpath(source))
-        name = "" if name in (".", "..") else name
+        name = os.path.basename(source.rstrip("/" + os.sep))
+        name = "" if name in (".", "..") else name  # "folder/." is what is in it, as for cp
         if name in named:
             raise Refusal(
                 f"{named[name]} and {source} would both become {name or 'the top'}: "

@@ -30,12 +30,12 @@ def fail(text: str) -> None:
 
 def say(text: str) -> None:
     """Write one line to stdout."""
-    click.echo(text)
+    print(text)  # click.echo would flush each line
 
 
 def say_json(document: dict[str, Any]) -> None:
     """Write the document to stdout."""
-    click.echo(json.dumps(document, indent=2, default=_plain))
+    print(json.dumps(document, indent=2, default=_plain))
 
 
 def _plain(value: object) -> Any:

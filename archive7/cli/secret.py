@@ -47,11 +47,11 @@ def find_secret(
     Raises: click.UsageError.
     """
     if password_file is None and key_file is None:
-        key_file = os.environ.get(KEY_FILE_VARIABLE)
-        from_environment = _environment_password()
+        key_file = _variable(KEY_FILE_VARIABLE)
+        from_environment = _variable(PASSWORD_VARIABLE)
         if key_file is not None or from_environment is not None:
             key = None if key_file is None else _read_key(key_file, is_quiet=is_quiet)
-            return Secret(key, from_environment)
+            return Secret(key, from_environment and _as_text(os.fsencode(from_environment)))
         return Secret(password=_ask(vault, is_new=is_new))
     return Secret(
         None if key_file is None else _read_key(key_file, is_quiet=is_quiet),
@@ -59,15 +59,11 @@ def find_secret(
     )
 
 
-def _environment_password() -> str | bytes | None:
-    value = os.environ.get(PASSWORD_VARIABLE)
-    if value is None:
-        return None
-    if not value:
-        raise click.UsageError(
-            f"{PASSWORD_VARIABLE} is set but empty: unset it, or set a password"
-        )
-    return _as_text(os.fsencode(value))
+def _variable(name: str) -> str | None:
+    value = os.environ.get(name)
+    if value == "":
+        raise click.UsageError(f"{name} is set but empty: unset it, or give it a value")
+    return value
 
 
 def _as_text(password: bytes) -> str | bytes:

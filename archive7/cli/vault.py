@@ -110,7 +110,7 @@ class Vault:
             )
         except (Archive7Error, OSError) as error:
             code, text = describe(error)
-            if self.path not in text:
+            if not text.startswith(f"{self.path}:"):
                 text = f"{self.path}: {text}"
             if not isinstance(error, CorruptError | UsageError):
                 code = CANNOT_OPEN

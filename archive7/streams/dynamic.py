@@ -22,6 +22,7 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
     Source: seed 001 (angelos.archive7.streams.DynamicMultiStreamManager).
     """
 
+    KIND = b"d"
     SPECIAL_STREAM_COUNT = 2
     STREAM_INDEX = 1
 
@@ -63,6 +64,7 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         if found is None:
             raise NotFoundError(2, f"there is no stream {identity}")
         record, extents, _ = found
+        self.check_record(record)
         stream = DataStream(self, None, identity)
         stream.reload(record, extents)
         return self._opened(stream)

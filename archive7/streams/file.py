@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .stream import BaseStream
 
 _MODES: Final = {mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")}
+_READ_AT_ONCE: Final = 65536  # bytes up to which a buffer is made without asking for the length
 
 
 class VirtualFileObject(io.RawIOBase):
@@ -172,9 +173,12 @@ class VirtualFileObject(io.RawIOBase):
         if not self._can_read:
             self._refuse("reading")
         with self._lock:
-            data = bytearray(max(0, min(size, self._stream.len - self._position)))
-            self.readinto(data)
-        return bytes(data)
+            if size > _READ_AT_ONCE:
+                size = max(0, min(size, self._stream.len - self._position))
+            data = bytearray(size)
+            size = self._stream.read_into(self._position, memoryview(data))
+            self._position += size
+        return bytes(data) if size == len(data) else bytes(data[:size])
 
     def readall(self) -> bytes:
         """Read everything from the position to the end."""

@@ -20,6 +20,7 @@ class FixedMultiStreamManager(StreamManager):
     Source: seed 001 (angelos.archive7.streams.FixedMultiStreamManager).
     """
 
+    KIND = b"f"
     SPECIAL_BLOCK_COUNT = 1
     SPECIAL_STREAM_COUNT = 1
     STREAM_TRASH = 0

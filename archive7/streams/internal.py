@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..errors import TreeCorruptError
+from ..errors import BlockCorruptError, TreeCorruptError
 from ..layout import BLOCK_HEAD, DATA_SIZE, NO_POSITION
+from .block import StreamBlock
+from .extents import Extents
 from .stream import BaseStream
 
 _HEAD: Final = BLOCK_HEAD.size
@@ -18,7 +20,57 @@ _MAX_RESERVE: Final = 1024  # positions taken ahead of a growing tree
 
 
 class InternalStream(BaseStream):
-    """Stream for internal use in a manager: trash, trees."""
+    """Stream for internal use in a manager: trash, trees.
+
+    Its extents are kept nowhere.  A chain whose ends lie as far apart as it is long is taken for
+    one run, which every read proves; before anything but its tail is written, it is walked.
+    """
+
+    _is_assumed = False
+
+    @property
+    def extents(self) -> Extents:
+        """Where the blocks stand: taken for one run, or found by walking the chain."""
+        if self._extents is None:
+            self._is_assumed = self._end - self._begin + 1 == self._count
+            if self._is_assumed:
+                self._extents = Extents([(self._begin, self._count)] if self._count else [])
+            else:
+                self._extents = self._walk()
+        return self._extents
+
+    def _prove(self) -> None:
+        """Walk the chain if its extents were only assumed."""
+        if self._is_assumed or self._extents is None:
+            self._extents, self._is_assumed = self._walk(), False
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """As every stream, though the first wrong block may be a wrong assumption."""
+        try:
+            return super().read_into(offset, out)
+        except BlockCorruptError:
+            if not self._is_assumed:
+                raise
+            self._prove()
+            return super().read_into(offset, out)
+
+    def write(self, offset: int, data: memoryview) -> int:
+        """As every stream."""
+        if offset < (self._count - 1) * DATA_SIZE:
+            self._prove()
+        return super().write(offset, data)
+
+    def truncate(self, length: int) -> int:
+        """As every stream."""
+        if length <= (self._count - 1) * DATA_SIZE:
+            self._prove()
+        return super().truncate(length)
+
+    @property
+    def block(self) -> StreamBlock:
+        """The block under the cursor."""
+        self._prove()
+        return super().block
 
     def close(self) -> None:
         """Save the block."""
@@ -51,7 +103,9 @@ class InternalStream(BaseStream):
         """Append one block without needing the extents."""
         first, count = self._reserve
         if not count:
-            first, count = self._manager.take_run(max(1, min(self._count, _MAX_RESERVE)))
+            first, count = self._manager.take_run(
+                max(1, min(self._count, _MAX_RESERVE)), max(0, self._end)
+            )
         previous = self._end if self._count else NO_POSITION
         self._link_tail(first)
         self._reserve = (first + 1, count - 1)
@@ -84,6 +138,7 @@ class InternalStream(BaseStream):
         self._value(record).truncate(0)
 
     def _value(self, record: bytes) -> ValueStream:
+        self._manager.check_record(record)
         stream = ValueStream(self._manager, None, self._identity)
         if not stream.load_meta(record):
             raise TreeCorruptError("the record of a large value is damaged: run check")

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from ..commit import Container, Savepoint
 from ..creation import Options, create_container, open_container
-from ..errors import ClosedError, TreeCorruptError, UsageError
+from ..errors import ClosedError, FormatError, TreeCorruptError, UsageError
 from ..identity import new_identity
 from ..keyslots import Secrets
 from ..layout import (
@@ -27,6 +27,7 @@ from ..layout import (
 )
 from .block import StreamBlock
 from .internal import InternalStream
+from .record import sound_fields
 from .stream import BaseStream
 
 _MAX_TRASH: Final = 65536  # extents kept in the trash stream
@@ -113,6 +114,8 @@ class StreamManager(BaseStreamManager):
     Source: seed 001 (angelos.archive7.streams.StreamManager).
     """
 
+    KIND = b"m"  # type in the archive header: a container is opened by its own kind only
+
     def __init__(
         self, filename: Path | str, secret: bytes, *, container: Container | None = None
     ) -> None:
@@ -136,9 +139,25 @@ class StreamManager(BaseStreamManager):
         """A manager over an open container."""
         return cls("", b"", container=container)
 
+    def _check_kind(self) -> None:
+        """A container belongs to one kind of manager; a new one takes its kind."""
+        container = self.container
+        at = len(ARCHIVE_MAGIC)
+        found = container.header[at : at + 1]
+        if not container.streams and found == b"\0" and not self.is_readonly:
+            container.header = ARCHIVE_MAGIC + self.KIND + container.header[at + 1 :]
+        elif found != self.KIND or len(container.streams) > self.SPECIAL_STREAM_COUNT:
+            raise FormatError(
+                f"the container is of kind {found!r} with {len(container.streams)} special "
+                f"streams, {type(self).__name__} is for {self.KIND!r}"
+            )
+
     def _open_special(self) -> None:
         """Attach the special streams; missing ones are empty."""
+        self._check_kind()
         records = self.container.streams
+        for record in records:
+            self.check_record(record)
         for number in range(self.SPECIAL_STREAM_COUNT):
             stream = InternalStream(self, None, special_identity(number))
             if number < len(records) and not stream.load_meta(records[number]):
@@ -235,9 +254,9 @@ class StreamManager(BaseStreamManager):
 
     # --- positions
 
-    def take_run(self, count: int) -> tuple[int, int]:
-        """Take `count` consecutive positions: (first, count)."""
-        return self.container.positions.take(count)
+    def take_run(self, count: int, after: int = 0) -> tuple[int, int]:
+        """Take `count` consecutive positions: (first, count); fewer if they follow `after`."""
+        return self.container.positions.take(count, after)
 
     def give_run(self, first: int, count: int) -> None:
         """Give back positions that hold no block."""
@@ -259,6 +278,12 @@ class StreamManager(BaseStreamManager):
         plain[BLOCK_HEAD.size : BLOCK_HEAD.size + size] = data
         self.container.blocks.put(position, plain)
         return STREAM.pack(identity, position, position, 1, size, 0)
+
+    def check_record(self, record: bytes) -> None:
+        """Raise TreeCorruptError if a record contradicts itself or the size of the archive."""
+        fields = sound_fields(record)
+        if fields is None or fields[3] > self.container.positions.end:
+            raise TreeCorruptError("the record of a stream is damaged: run check")
 
     def new_identity(self) -> UUID:
         """A new stream identity; later ones sort behind earlier ones."""
@@ -358,6 +383,7 @@ class SingleStreamManager(StreamManager):
     Source: seed 001 (angelos.archive7.streams.SingleStreamManager).
     """
 
+    KIND = b"s"
     SPECIAL_BLOCK_COUNT = 1
     SPECIAL_STREAM_COUNT = 1
     STREAM_DATA = 0

@@ -261,24 +261,25 @@ class BaseStream(StreamRecord, ABC):
 
         Cost: each block once, up to 256 per system call.
         """
-        self._check_open()
+        if self._is_closed:
+            self._check_open()
         if self._block is not None:
             self._leave()
         size = min(len(out), self._length - offset)
         if size <= 0:
             return 0
-        extents = self.extents
+        locate, read_run = (self._extents or self.extents).locate, self._blocks.read_run
         index, skip = divmod(offset, DATA_SIZE)
         done = 0
-        while done < size:
-            position, left = extents.locate(index)
-            count = min(left, -(-(skip + size - done) // DATA_SIZE))
-            part = min(size - done, count * DATA_SIZE - skip)
-            self._blocks.read_run(position, count, index, self._id, skip, out[done : done + part])
-            done += part
-            index += count
-            skip = 0
-        return size
+        while True:
+            position, left = locate(index)
+            count = (skip + size - done + DATA_SIZE - 1) // DATA_SIZE
+            if count <= left:
+                read_run(position, count, index, self._id, skip, out[done:size])
+                return size
+            end = done + left * DATA_SIZE - skip
+            read_run(position, left, index, self._id, skip, out[done:end])
+            done, index, skip = end, index + left, 0
 
     def write(self, offset: int, data: memoryview) -> int:
         """Write all of `data` (bytes) at `offset`; a gap before it is filled with zeros.
@@ -305,10 +306,17 @@ class BaseStream(StreamRecord, ABC):
                 done += count * DATA_SIZE
                 index += count
                 continue
-            part = min(DATA_SIZE - skip, left)
-            self._write_part(index, skip, data[done : done + part], is_fresh=index >= old_count)
+            part, count = min(DATA_SIZE - skip, left), 1
+            if index >= old_count or part == DATA_SIZE:
+                self._put_fresh(index, data[done : done + part], skip)
+            else:
+                position, run = self.extents.locate(index)
+                if part < left < part + DATA_SIZE and run > 1 and index + 1 < old_count:
+                    part, count = left, 2  # neither is written whole: read both at once
+                piece = data[done : done + part]
+                self._blocks.write_inside(position, index, self._id, skip, piece)
             done += part
-            index += 1
+            index += count
             skip = 0
         if offset + size > self._length:
             self._length = offset + size
@@ -322,16 +330,6 @@ class BaseStream(StreamRecord, ABC):
         links = self._links(index)[0], self._links(index + count - 1)[1]
         self._blocks.write_run(position, index, self._id, links, data[: count * DATA_SIZE])
         return count
-
-    def _write_part(self, index: int, skip: int, data: memoryview, *, is_fresh: bool) -> None:
-        """Write inside one block, which is made if it is fresh."""
-        if is_fresh:
-            self._put_fresh(index, data, skip)
-            return
-        position = self.extents.position(index)
-        self._blocks.block(position, index, self._id)
-        start = _HEAD + skip
-        self._blocks.mutable(position)[start : start + len(data)] = data
 
     def _put_fresh(self, index: int, data: Buffer, skip: int = 0) -> None:
         """Make a block of the stream with `data` from byte `skip` on and zeros around it."""
@@ -398,7 +396,9 @@ class BaseStream(StreamRecord, ABC):
         while need:
             first, count = self._reserve
             if not count:
-                first, count = self._manager.take_run(max(need, min(self._count, _MAX_RESERVE)))
+                first, count = self._manager.take_run(
+                    max(need, min(self._count, _MAX_RESERVE)), max(0, self._end)
+                )
             size = min(need, count)
             if self._count == old_count:
                 self._link_tail(first)

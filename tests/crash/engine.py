@@ -21,6 +21,7 @@ from archive7.device import Device
 from archive7.keyslots import Secrets
 from archive7.layout import (
     ARCHIVE_HEADER,
+    ARCHIVE_MAGIC,
     DATA_SIZE,
     FLAG_TRASH,
     SLOTS_OFFSET,
@@ -108,6 +109,9 @@ class Manager(DynamicMultiStreamManager):
         return UUID(int=(self._drawn << 64) | 0x7000_0000_0000)
 
 
+_BEGINNING: Final = ARCHIVE_MAGIC + Manager.KIND
+
+
 class StreamSession(Session):
     """Streams under a manager."""
 
@@ -177,7 +181,7 @@ class StreamSession(Session):
         del self.model[name]
 
     def _set_header(self, rng: random.Random) -> None:
-        header = rng.randbytes(ARCHIVE_HEADER.size)
+        header = _BEGINNING + rng.randbytes(ARCHIVE_HEADER.size - len(_BEGINNING))
         self.manager.meta = header
         self.model[HEADER] = header
 
@@ -297,7 +301,8 @@ class StreamEngine(Engine):
     def create(self, device: Device) -> Session:
         device.truncate(SLOTS_OFFSET)
         write_copies(device, self._superblock, self._master)
-        container = Container(device, self._superblock, self._master, create=True)
+        header = _BEGINNING.ljust(ARCHIVE_HEADER.size, b"\0")
+        container = Container(device, self._superblock, self._master, create=True, header=header)
         return StreamSession(_over(container), {HEADER: container.header})
 
     def open(self, device: Device, *, readonly: bool = False) -> Session:

@@ -1,0 +1,326 @@
+"""Mutants: the commit code with one rule of container.md 6.3 to 6.7 left out.
+
+Each must be caught by the campaign of `test_mutants`; else the crash tests prove nothing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Final
+from unittest import mock
+
+from archive7 import commit, opening, slots, snapshot
+from archive7.commit import Container
+from archive7.layout import RING_PLACES
+from archive7.locks import Lock
+from archive7.map import entry_slot
+from archive7.root import Root
+
+Mutant = Callable[[], AbstractContextManager[Any]]
+
+
+def numbers_reused() -> AbstractContextManager[Any]:
+    """A failed attempt gives its number back; a session goes on from the root it took."""
+    write = Container._write_root
+
+    def write_root(self: Container, root: Root, sealed: bytes) -> None:
+        try:
+            write(self, root, sealed)
+        except BaseException:
+            self._next = root.number
+            raise
+
+    start = Container._start_numbers
+
+    def start_numbers(self: Container, highest: int) -> None:
+        start(self, self.root.number)
+
+    return _all(
+        mock.patch.object(Container, "_write_root", write_root),
+        mock.patch.object(Container, "_start_numbers", start_numbers),
+    )
+
+
+def base_overwritten() -> AbstractContextManager[Any]:
+    """The place of the base that the last durable root names may be written."""
+    return mock.patch.object(Container, "_free_place", _free_place_but("_place"))
+
+
+def durable_root_overwritten() -> AbstractContextManager[Any]:
+    """The place of the last durable root may be written (ring rule)."""
+    return mock.patch.object(Container, "_free_place", _free_place_but("_base_place"))
+
+
+def _free_place_but(kept: str) -> Callable[[Container], int]:
+    def free_place(self: Container) -> int:
+        while True:
+            self._cursor = (self._cursor + 1) % RING_PLACES
+            if self._cursor != getattr(self, kept):
+                return self._cursor
+
+    return free_place
+
+
+def slots_reused_at_once() -> AbstractContextManager[Any]:
+    """What an un-durable commit freed is free at once (reuse rule)."""
+    do = slots.SlotTable.commit
+
+    def commit_and_free(self: slots.SlotTable, number: int) -> None:
+        do(self, number)
+        self.reuse(number)
+
+    return mock.patch.object(slots.SlotTable, "commit", commit_and_free)
+
+
+def slots_reused_within() -> AbstractContextManager[Any]:
+    """What a transaction frees is free at once, whoever refers to it (reuse rule)."""
+
+    def release(self: slots.SlotTable, slot: int) -> None:
+        self._free([slot], self._table[slot])
+
+    return mock.patch.object(slots.SlotTable, "release", release)
+
+
+def savepoint_slots_reused() -> AbstractContextManager[Any]:
+    """Slots that a savepoint refers to may be written."""
+    do = slots.SlotTable.release
+
+    def release(self: slots.SlotTable, slot: int) -> None:
+        held, self.savepoints = self.savepoints, 0
+        do(self, slot)
+        self.savepoints = held
+
+    return mock.patch.object(slots.SlotTable, "release", release)
+
+
+def unverified() -> AbstractContextManager[Any]:
+    """The newest root is taken without looking whether it is whole."""
+
+    def verify_with(nodes: Any, open_entry: Any) -> Callable[[Root, Root], list[int]]:
+        def verify(root: Root, base: Root) -> list[int]:
+            try:
+                found = opening.differences(nodes, root, base)
+                return [entry_slot(entry) for _, entry in found]
+            except opening.CorruptError:
+                return []
+
+        return verify
+
+    return mock.patch.object(snapshot, "verify_with", verify_with)
+
+
+def not_written_back() -> AbstractContextManager[Any]:
+    """A writer's opening does not write the blocks of an unmarked commit back."""
+    return mock.patch.object(
+        commit.Container, "_attach_writer", _attach_without(Container._attach_writer)
+    )
+
+
+def _attach_without(attach: Callable[[Container, Root], None]) -> Callable[..., None]:
+    def attach_writer(self: Container, root: Root) -> None:
+        attach(self, root)
+        self.blocks.copy_slots = lambda slots: iter(())  # type: ignore[method-assign]
+
+    return attach_writer
+
+
+def not_synced_at_opening() -> AbstractContextManager[Any]:
+    """A writer's opening does not sync before it marks the root it took."""
+    begin, sync = Container._begin_writing, Container._sync_device
+    fresh: set[int] = set()
+
+    def begin_writing(self: Container) -> None:
+        fresh.add(id(self))
+        try:
+            begin(self)
+        finally:
+            fresh.discard(id(self))
+
+    def sync_device(self: Container) -> None:
+        if id(self) in fresh:
+            fresh.discard(id(self))
+        else:
+            sync(self)
+
+    return _all(
+        mock.patch.object(Container, "_begin_writing", begin_writing),
+        mock.patch.object(Container, "_sync_device", sync_device),
+    )
+
+
+def pass_over_current_map() -> AbstractContextManager[Any]:
+    """Free slots are those that the map of the working state does not name."""
+
+    def sweep(self: Container) -> None:
+        used = self.blocks.map.used_slots(max(self._durable.slots, self.slots.count))
+        first, count = self._reserve
+        used[first : first + count] = bytes([1]) * count
+        self.slots.learn(used[: self._durable.slots + 1])
+
+    return mock.patch.object(Container, "_pass", sweep)
+
+
+def reader_never_verifies() -> AbstractContextManager[Any]:
+    """A reader skips verification though no writer has recovered."""
+
+    def held_by_others(self: Any, lock: Lock) -> bool:
+        return lock is Lock.RECOVERED
+
+    from tests.devices import DiskLocks
+
+    return mock.patch.object(DiskLocks, "held_by_others", held_by_others)
+
+
+def locked_before_settling() -> AbstractContextManager[Any]:
+    """A writer takes the "recovered" lock when it begins to open."""
+    begin = Container._begin_writing
+
+    def begin_writing(self: Container) -> None:
+        self.device.locks.take(Lock.RECOVERED, shared=False)
+        begin(self)
+
+    return mock.patch.object(Container, "_begin_writing", begin_writing)
+
+
+def lock_kept_after_failed_sync() -> AbstractContextManager[Any]:
+    """The "recovered" lock stays where a sync failed."""
+    from tests.devices import DiskLocks
+
+    return mock.patch.object(DiskLocks, "release", lambda self, lock: None)
+
+
+def not_settled() -> AbstractContextManager[Any]:
+    """One marked copy is written instead of eight."""
+
+    def settle(self: Container, root: Root, place: int, base_place: int | None) -> None:
+        marked = root.marked()
+        self._durable, self._place, self._base_place = marked, place, base_place
+        self._cursor = self._root_place = place
+        self.ring.write(self._free_place(), self.ring.seal(marked))
+        self._sync_device()
+        self._is_settled = True
+        self.slots.durable()
+
+    return mock.patch.object(Container, "_settle", settle)
+
+
+def settled_in_one_go() -> AbstractContextManager[Any]:
+    """Settling overwrites root and base before the copies are synced."""
+
+    def settle(self: Container, root: Root, place: int, base_place: int | None) -> None:
+        marked = root.marked()
+        for other in range(RING_PLACES):
+            self.ring.write(other, self.ring.seal(marked))
+        self._sync_device()
+        self._durable, self._place, self._base_place = marked, place, None
+        self._cursor = self._root_place = place
+        self._is_settled = True
+        self.slots.durable()
+
+    return mock.patch.object(Container, "_settle", settle)
+
+
+def marked_before_sync() -> AbstractContextManager[Any]:
+    """The mark is written before the sync that it stands for."""
+    do = Container._sync
+
+    def sync(self: Container) -> None:
+        if not self.root.is_marked:
+            self.ring.write(self._free_place(), self.ring.seal(self.root.marked()))
+        do(self)
+
+    return mock.patch.object(Container, "_sync", sync)
+
+
+def big_commit_not_synced_first() -> AbstractContextManager[Any]:
+    """A commit that brings much is written marked without a sync before its root."""
+    do, sync = Container.commit, Container._sync_device
+    state = {"first": False}
+
+    def commit_marked(self: Container, **options: bool) -> int:
+        state["first"] = True
+        try:
+            return do(self, **options)
+        finally:
+            state["first"] = False
+
+    def sync_device(self: Container) -> None:
+        is_big = self.slots.fresh_count > self._fresh_limit()
+        if not (state["first"] and is_big):
+            sync(self)
+
+    return _all(
+        mock.patch.object(Container, "commit", commit_marked),
+        mock.patch.object(Container, "_sync_device", sync_device),
+    )
+
+
+def writing_after_failed_sync() -> AbstractContextManager[Any]:
+    """A failed sync is forgotten: the next one is believed."""
+
+    def sync_device(self: Container) -> None:
+        try:
+            self.device.sync()
+        finally:
+            self.blocks.counts.syncs += 1
+
+    return mock.patch.object(Container, "_sync_device", sync_device)
+
+
+def failed_root_forgotten() -> AbstractContextManager[Any]:
+    """The slots of a commit whose root failed to be written are free at once."""
+    return mock.patch.object(slots.SlotTable, "abandon", lambda self, number: None)
+
+
+def cut_before_sync() -> AbstractContextManager[Any]:
+    """The free tail is cut before the root that does without it is durable."""
+    do = Container._cut_tail
+
+    def cut_tail(self: Container, durable: bool) -> int:
+        cut = do(self, durable)
+        if cut:
+            self.device.truncate(self.device.size() - cut * 4096)
+        return cut
+
+    return mock.patch.object(Container, "_cut_tail", cut_tail)
+
+
+def never_synced() -> AbstractContextManager[Any]:
+    """A durable commit does not sync."""
+    return mock.patch.object(Container, "_sync_device", lambda self: None)
+
+
+@contextmanager
+def _all(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        yield
+
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    numbers_reused,
+    base_overwritten,
+    durable_root_overwritten,
+    slots_reused_at_once,
+    slots_reused_within,
+    savepoint_slots_reused,
+    unverified,
+    not_written_back,
+    not_synced_at_opening,
+    pass_over_current_map,
+    reader_never_verifies,
+    locked_before_settling,
+    lock_kept_after_failed_sync,
+    not_settled,
+    settled_in_one_go,
+    marked_before_sync,
+    big_commit_not_synced_first,
+    writing_after_failed_sync,
+    failed_root_forgotten,
+    cut_before_sync,
+    never_synced,
+)
+_ = array
