@@ -62,7 +62,12 @@ class BlockStore(BlockReader):
         """The plaintext of a block for changing; it is sealed again at the next commit."""
         plain = self.dirty.get(position)
         if plain is None:
-            plain = bytearray(self.load(position))
+            entry = self.map.get(position)
+            # The block gets another entry: nothing but an older snapshot wants this one.
+            kept = self._cache.pop(entry, None)
+            if kept is None:
+                kept = self._fetch(position, entry)
+            plain = kept if type(kept) is bytearray else bytearray(kept)
             self._put(position, plain)
         return plain
 
@@ -116,7 +121,9 @@ class BlockStore(BlockReader):
                     if offset >= len(sealed):
                         sealed, offset = self._read_ahead(position + i, entries[i:]), 0
                     if not open_into(sealed, offset, entry[4:], memoryview(plain)):
-                        raise self._damage(position + i, entry, sealed[offset:])
+                        raise self._damage(
+                            position + i, entry, sealed[offset : offset + BLOCK_SIZE]
+                        )
                     self.counts.opened += 1
             if plain[8:28] != (index + i).to_bytes(4, "big") + stream:
                 raise self._stranger(position + i, index + i, stream)
@@ -126,14 +133,7 @@ class BlockStore(BlockReader):
 
     def set_data(self, position: int, data: bytes) -> None:
         """Replace the data (4008 bytes) of a block, keep its header."""
-        plain = self.dirty.get(position)
-        if plain is None:
-            plain = bytearray(PLAIN_SIZE)
-            plain[:_HEAD] = self.load(position)[:_HEAD]
-            plain[_HEAD:] = data
-            self._put(position, plain)
-        else:
-            plain[_HEAD:] = data
+        memoryview(self.mutable(position))[_HEAD:] = data
 
     def free(self, position: int, count: int) -> None:
         """Make `count` consecutive positions free."""

@@ -99,15 +99,15 @@ class BTree:
             node, free = decode_node(position, self._store.read_node(position))
             if position == self._root:
                 self._free = free
-            if len(self._nodes) >= _CACHE:
-                self._shrink()
             self._nodes[position] = node
         if level is not None and node.level != level:
             raise TreeCorruptError("a tree node stands on the wrong level", block=position)
         return node
 
-    def _shrink(self) -> None:
-        """Drop the older half of the cached nodes."""
+    def _trim(self) -> None:
+        """Keep the cache bounded.  Only between operations: they hold nodes they change."""
+        if len(self._nodes) <= _CACHE:
+            return
         if len(self._dirty) > _CACHE // 2:
             self.flush()
         clean = [position for position in self._nodes if position not in self._dirty]
@@ -162,6 +162,7 @@ class BTree:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
+        self._trim()
         nodes = self._nodes
         node = nodes.get(self._root) or self._node(self._root)
         while node.level:
@@ -231,6 +232,7 @@ class BTree:
         self, key: bytes | None, side: Callable[[list[bytes], bytes], int]
     ) -> tuple[TreeNode, bytes | None, bytes | None]:
         """The leaf for `key` (None: the last) and the separators around it."""
+        self._trim()
         node = self._node(self._root)
         lower = upper = None
         while node.level:
@@ -250,6 +252,7 @@ class BTree:
         With `replace=False` an existing key is left alone.
         Raises: UsageError for a key of more than 512 bytes.
         """
+        self._trim()
         path: list[tuple[TreeNode, int]] = []
         nodes = self._nodes
         node = nodes.get(self._root) or self._node(self._root)
@@ -342,6 +345,7 @@ class BTree:
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; False if it is not there."""
+        self._trim()
         path: list[tuple[TreeNode, int]] = []
         node = self._node(self._root)
         while node.level:
@@ -446,6 +450,7 @@ class BTree:
         seen = set()
         while stack:
             position, level = stack.pop()
+            self._trim()
             if position in seen:
                 raise TreeCorruptError("a tree node is reached twice", block=position)
             seen.add(position)

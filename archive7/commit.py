@@ -7,8 +7,10 @@ N+1, never between; what `commit(durable=True)` or `sync` acknowledged is there 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from .device import Buffer, Device
@@ -111,7 +113,7 @@ class Container(Snapshot):
         self.ring.write(0, self.ring.seal(root))
         self._sync_device()
         self._settle(root, 0, None)
-        self.device.locks.take(Lock.RECOVERED, shared=False)
+        self._say_recovered()
 
     def _begin_writing(self) -> None:
         raw = self.ring.raw()
@@ -140,7 +142,12 @@ class Container(Snapshot):
             self._sync_device()
             self._settle(choice.root, choice.place, choice.base_place)
         self._cut_excess()
-        self.device.locks.take(Lock.RECOVERED, shared=False)
+        self._say_recovered()
+
+    def _say_recovered(self) -> None:
+        """From now on readers need not verify."""
+        with contextlib.suppress(OSError):  # a filesystem without locks: they verify
+            self.device.locks.take(Lock.RECOVERED, shared=False)
 
     def _attach_writer(self, root: Root) -> None:
         self.slots = SlotTable(root.slots)
@@ -191,12 +198,16 @@ class Container(Snapshot):
         """Go back to `savepoint` (which is released), or to the last commit."""
         self.check_open()
         self.generation += 1
+        self.has_trash = False
         self._next += 1  # blocks that were sealed for nothing share it with no commit
         self.blocks.commit_number = self._next
         if savepoint is None:
             self.slots.savepoints = 0
             self.slots.undo()
             self.positions.undo((0, self.root.positions))
+            if self.root.reserve[1] and not self._reserve[1]:
+                self.slots.close_reserve(*self.root.reserve)
+                self._reserve = self.root.reserve
             self._reset(self.root)
             return
         self.slots.savepoints -= 1
@@ -236,8 +247,8 @@ class Container(Snapshot):
             self.blocks.commit_number = self._next
         if durable or is_marked or self.slots.handed_count > self._fresh_limit():
             self._sync()
-            if cut:
-                self.device.truncate(slot_offset(self.root.slots + 1))
+            if cut:  # not to the root's slots: the sync may have set a reserve behind them
+                self.device.truncate(slot_offset(self.slots.count + 1))
         return number
 
     def _write_state(self, fold: bool) -> None:
@@ -255,8 +266,21 @@ class Container(Snapshot):
             self.ring.write(place, sealed)
             self._committed(root, place)
         except BaseException:
-            self.slots.abandon(root.number)
+            self._fail()  # it may stand on disk all the same: an opening decides
             raise
+
+    def _fail(self) -> None:
+        """Nothing can be written any more: the archive has to be opened anew."""
+        self._is_failed = True
+        # what readers find may not be whole: they have to verify
+        self.device.locks.release(Lock.RECOVERED)
+
+    @contextlib.contextmanager
+    def rolling_back(self) -> Iterator[None]:
+        """A rollback that does not come to its end leaves nothing that can be written."""
+        was_failed, self._is_failed = self._is_failed, True
+        yield
+        self._is_failed = was_failed
 
     def _new_root(self, number: int, is_marked: bool) -> Root:
         chart = self.blocks.map
@@ -332,9 +356,7 @@ class Container(Snapshot):
         try:
             self.device.sync()
         except BaseException as error:
-            self._is_failed = True
-            # what readers find is not what the disk has any more: they must verify
-            self.device.locks.release(Lock.RECOVERED)
+            self._fail()
             if isinstance(error, OSError):
                 raise SyncFailedError(
                     error.errno, "sync failed: reopen the archive to go on", self.device.name
@@ -412,9 +434,11 @@ class Container(Snapshot):
                 raise FullError(errno.ENOSPC, "no run of free slots")
             first, count = extents[0]
             self.device.pwrite(os.urandom(count * BLOCK_SIZE), slot_offset(first))
-        except FullError:
+        except BaseException as error:
             self.slots.withdraw(extents)
-            return
+            if isinstance(error, FullError):
+                return
+            raise
         self.slots.commit(self.root.number)
         self._reserve = (first, count)
 
@@ -441,7 +465,7 @@ class Container(Snapshot):
             raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
         if self._is_failed:
             raise SyncFailedError(
-                errno.EIO, "a sync failed: reopen the archive to go on", self.device.name
+                errno.EIO, "writing failed: open the archive anew to go on", self.device.name
             )
 
     @property

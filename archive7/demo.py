@@ -131,7 +131,8 @@ def _pack_one(demo: _Demonstration, archive: Archive, source: Path, path: str) -
         return
     digest, size = hashlib.sha256(), 0
     with source.open("rb") as origin, archive.open(path, "wb") as file:
-        while chunk := origin.read(_CHUNK_SIZE):
+        # one byte more than it has: no buffer of a chunk for each small file
+        while chunk := origin.read(min(_CHUNK_SIZE, status.st_size + 1)):
             digest.update(chunk)
             size += len(chunk)
             file.write(chunk)
@@ -173,7 +174,7 @@ def _verify(demo: _Demonstration, archive: Archive) -> float:
     for path, expected in demo.digests.items():
         digest = hashlib.sha256()
         with archive.open(path, "rb") as file:
-            while chunk := file.read(_CHUNK_SIZE):
+            while chunk := file.read(min(_CHUNK_SIZE, demo.sizes[path] + 1)):
                 digest.update(chunk)
         demo.require(digest.hexdigest() == expected, f"{path} differs from its source")
     return time.perf_counter() - begin

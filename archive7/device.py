@@ -321,7 +321,10 @@ class ObjectDevice(Device):
         try:
             self._target.seek(offset)
             while view:
-                view = view[self._target.write(view) :]
+                done = self._target.write(view)
+                if not done:
+                    raise OSError(errno.EIO, "the file object takes no more bytes", self.name)
+                view = view[done:]
         except OSError as error:
             _raise_full(error, self.name)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the class's name in our spelling
 from typing import Final, Literal, NewType
@@ -178,12 +179,15 @@ assert (  # noqa: S101
 )
 
 
-def encode_numbers(kind: Literal["H", "I"], numbers: Iterable[int]) -> bytes:
+def encode_numbers(kind: Literal["H", "I"], numbers: Sequence[int]) -> bytes:
     """Encode 2-byte ("H") or 4-byte ("I") unsigned numbers, one after the other."""
-    packed = array(kind, numbers)
-    if sys.byteorder == "little":
-        packed.byteswap()
-    return packed.tobytes()
+    return _row(kind, len(numbers)).pack(*numbers)
+
+
+@lru_cache(maxsize=2048)
+def _row(kind: str, count: int) -> Struct:
+    """So many numbers one after the other."""
+    return Struct(f"!{count}{kind}")
 
 
 def decode_numbers(kind: Literal["H", "I"], data: bytes | bytearray | memoryview) -> array[int]:

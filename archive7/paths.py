@@ -67,8 +67,10 @@ class FilesystemStreamManager(DynamicMultiStreamManager):
 
     def reload(self) -> None:
         """Take everything anew from the working state."""
-        super().reload()
-        self.paths = tree_in(self._special[self.STREAM_PATHS])
+        try:
+            super().reload()
+        finally:
+            self.paths = tree_in(self._special[self.STREAM_PATHS])
 
 
 class Place(NamedTuple):

@@ -8,6 +8,7 @@ are simply not given out.
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
@@ -31,6 +32,8 @@ class PositionTable:
         self._counts: dict[int, int] = {}
         self._cursor = 0
         self._log: list[tuple[bool, int, int]] = []  # (taken, first, count)
+        self._is_busy = False  # in the middle of a change
+        self.is_complete = True  # False: free positions may be missing in the list
         for first, count in free:
             self._insert(first, count)
 
@@ -55,31 +58,38 @@ class PositionTable:
 
         With `after`, positions right behind it come first, even if there are fewer.
         """
+        first, size = self._choose(count, after)
+        if first == self.end and first + size > MAX_POSITIONS:
+            raise FullError(errno.ENOSPC, "an archive holds 2^31 blocks at most")
+        self._is_busy = True
+        if first == self.end:
+            self.end += size
+        else:
+            self._remove(first, size)
+        self._log.append((True, first, size))
+        self._is_busy = False
+        return first, size
+
+    def _choose(self, count: int, after: int) -> Extent:
+        """Where to take `count` positions."""
         if after:
             size = min(count, self._counts.get(after + 1, 0))
             if size:
-                self._remove(after + 1, size)
-                self._log.append((True, after + 1, size))
                 return after + 1, size
-        first = None if after and after + 1 == self.end else self._find(count)
-        if first is None:
-            first = self.end
-            if first + count > MAX_POSITIONS:
-                raise FullError(28, "an archive holds 2^31 blocks at most")
-            self.end += count
-            self._log.append((True, first, count))
-            return first, count
-        self._remove(first, count)
-        self._log.append((True, first, count))
-        return first, count
+            if after + 1 == self.end:
+                return self.end, count
+        first = self._find(count)
+        return (self.end if first is None else first), count
 
     def take_free(self) -> int | None:
         """Take one free position below the end, or None if none is known."""
         if not self._starts:
             return None
         first = self._starts[-1]
+        self._is_busy = True
         self._remove(first, 1)
         self._log.append((True, first, 1))
+        self._is_busy = False
         return first
 
     def learn(self, free: Iterable[Extent]) -> None:
@@ -100,8 +110,10 @@ class PositionTable:
 
     def give(self, first: int, count: int) -> None:
         """Positions `first` ... are free."""
+        self._is_busy = True
         self._insert(first, count)
         self._log.append((False, first, count))
+        self._is_busy = False
 
     def _insert(self, first: int, count: int) -> None:
         starts, counts = self._starts, self._counts
@@ -119,6 +131,10 @@ class PositionTable:
         at = bisect_left(self._starts, first + 1) - 1
         start = self._starts[at]
         size = self._counts.pop(start)
+        if start == first and count < size:
+            self._starts[at] = first + count
+            self._counts[first + count] = size - count
+            return
         del self._starts[at]
         for begin, length in (
             (start, first - start),
@@ -137,6 +153,13 @@ class PositionTable:
     def undo(self, mark: tuple[int, int]) -> None:
         """Go back to `mark`."""
         length, end = mark
+        if self._is_busy:  # a change was interrupted: what is free is found at the next opening
+            self._starts, self._counts = [], {}
+            self._is_busy = self.is_complete = False
+            self.end = max(end, self.end)
+            del self._log[length:]
+            return
+        self._is_busy = True
         for taken, first, count in reversed(self._log[length:]):
             if taken:
                 self._insert(first, count)
@@ -146,6 +169,7 @@ class PositionTable:
         if end < self.end:
             self._remove(end, self.end - end)
             self.end = end
+        self._is_busy = False
 
     def commit(self) -> None:
         """What was done cannot be undone any more."""

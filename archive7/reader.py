@@ -180,7 +180,9 @@ class BlockReader:
                             sealed, offset = self._read_ahead(position, entries[-count:]), 0
                         self._in_room = None
                         if not open_into(sealed, offset, entry[4:], room):
-                            raise self._damage(position, entry, sealed[offset:])
+                            raise self._damage(
+                                position, entry, sealed[offset : offset + BLOCK_SIZE]
+                            )
                         self._in_room = entry
                         self.counts.opened += 1
                         cache.offer(entry, room)

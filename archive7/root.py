@@ -18,6 +18,8 @@ from .layout import (
     CHANGE,
     DATA_SIZE,
     INLINE_MAX,
+    MAX_POSITIONS,
+    MAX_SLOTS,
     MAX_SPECIAL_STREAMS,
     NO_ENTRY,
     NO_POSITION,
@@ -113,7 +115,9 @@ class Root:
 
 def hash_of(data: bytes) -> bytes:
     """SHA-256 of a root's data with the mark zeroed."""
-    return sha256(data[:ROOT_MARK_OFFSET] + b"\0" + data[ROOT_MARK_OFFSET + 1 :])
+    if data[ROOT_MARK_OFFSET]:
+        data = data[:ROOT_MARK_OFFSET] + b"\0" + data[ROOT_MARK_OFFSET + 1 :]
+    return sha256(data)
 
 
 def decode(data: bytes) -> Root:
@@ -140,6 +144,10 @@ def decode(data: bytes) -> Root:
     ) = ROOT.unpack_from(data, ROOT_OFFSET)
     if change_count > INLINE_MAX or stream_count > MAX_SPECIAL_STREAMS or height > 4:
         raise CorruptError("the root's counts are out of range", block=0)
+    if positions > MAX_POSITIONS or slots > MAX_SLOTS or number >= 2**63:
+        raise CorruptError("the root's counts are out of range", block=0)
+    if reserve_slot + reserve_count > slots + 1:
+        raise CorruptError("the root's reserve lies behind the end", block=0)
     if (height == 0) != (top == NO_ENTRY) or used > slots:
         raise CorruptError("the root contradicts itself", block=0)
     end = ROOT_CHANGES_OFFSET + change_count * CHANGE.size

@@ -111,7 +111,7 @@ class Session:
             if self._depth:
                 savepoint = self._manager.savepoint()
             else:
-                self._manager.commit()
+                self._commit()
             self._depth += 1
         except BaseException:
             self._lock.release()
@@ -123,6 +123,8 @@ class Session:
         try:
             self._depth -= 1
             if self.closed:
+                if not failed:
+                    raise TransactionError("the archive was closed inside: it was rolled back")
                 return
             if failed or self._is_doomed:
                 was_doomed, self._is_doomed = self._is_doomed and not failed, False
@@ -139,8 +141,11 @@ class Session:
             self._lock.release()
 
     def _roll_back(self, savepoint: Savepoint | None = None) -> None:
-        self._manager.rollback(savepoint)
-        self._filesystem.attach()
+        with self._container.rolling_back():
+            try:
+                self._manager.rollback(savepoint)
+            finally:
+                self._filesystem.attach()
 
     def _check_doom(self) -> None:
         if self._is_doomed:
@@ -150,7 +155,7 @@ class Session:
         """Something failed in the middle of a change: throw the change away."""
         if self._depth:
             self._is_doomed = True
-        elif not self.closed and not self._container.is_failed:
+        elif not self.closed:
             self._roll_back()
 
     def _commit(self, *, durable: bool = False) -> int:
@@ -193,10 +198,10 @@ class Session:
         """
         with self._lock:
             self.check_open()
-            if not self._manager.refresh():
-                return False
-            self._filesystem.attach()
-            return True
+            try:
+                return self._manager.refresh()
+            finally:
+                self._filesystem.attach()
 
     def _check_outside(self) -> None:
         if self._depth:
@@ -226,25 +231,34 @@ class Session:
             if self.closed:
                 return
             stream: Any = raw.stream
-            self._filesystem.close_stream(stream)
+            try:
+                self._filesystem.close_stream(stream)
+            except BaseException:
+                self._doom()
+                raise
             if not self._depth and not self._manager.is_readonly and self._container.is_changed:
                 self._commit()
 
     def close(self) -> None:
         """Close the open files, commit, sync and close the archive; idempotent.
 
+        Inside a transaction that is rolled back.
         A file object that is still open is flushed and closed with a ResourceWarning.  The first
         error is raised after everything was tried and the locks have been given back.
         """
         with self._lock:
             if self.closed:
                 return
+            if self._depth:
+                self._roll_back()
             errors: list[BaseException] = []
             for file in [ref() for ref in self._files.values()]:
                 if file is not None and not file.closed:
                     name = file.name
                     warnings.warn(f"unclosed file {name!r}", ResourceWarning, stacklevel=2)
                     _try(file.close, errors)
+            if self._depth and not self._container.is_failed:
+                _try(self._roll_back, errors)
             self._container.is_emergency = True
             _try(self._manager.close, errors)
             if errors:

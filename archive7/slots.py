@@ -19,7 +19,6 @@ _USED: Final = 0  # or not known to be free
 _FREE: Final = 1
 _FRESH: Final = 2  # handed out by the transaction under way
 _ONES: Final = bytes([_FREE]) * MAX_RUN
-_MOST_MOVED: Final = 64  # slots that closing moves so that the file gets shorter
 _LITTLE: Final = 1024  # slots (4 MiB): less than this much free is not looked for
 
 Extent = tuple[int, int]  # first slot, count
@@ -124,7 +123,7 @@ class SlotTable:
         if self._table[slot] == _FRESH and not self.savepoints:
             self._table[slot] = _FREE
             self.free_count += 1
-            self._longest = MAX_RUN
+            self._longest = max(self._longest, 1)
         else:
             self._released.append(slot)
 
@@ -156,28 +155,16 @@ class SlotTable:
         """Commit `number` refers to what was handed out and no longer to what was released."""
         table = self._table
         for first, count in self.fresh:
+            if count == 1:
+                if table[first] == _FRESH:
+                    table[first] = _USED
+                continue
             end = first + count
             table[first:end] = table[first:end].replace(bytes([_FRESH]), bytes([_USED]))
         if self._released:
             self._pending.append((number, array("I", self._released)))
         self._handed += self.fresh
         self.handed_count += self.fresh_count
-        self.fresh, self._released, self.fresh_count = [], [], 0
-
-    def abandon(self, number: int) -> None:
-        """The root of commit `number` failed and may stand on disk all the same.
-
-        What it refers to rests until a later commit is durable: a reader may have taken it, and
-        if it carries a mark an opening takes it unverified.
-        """
-        table, slots = self._table, array("I")
-        for first, count in self.fresh:
-            for slot in range(first, min(first + count, len(table))):
-                if table[slot] == _FRESH:
-                    table[slot] = _USED
-                    slots.append(slot)
-        self._pending.append((number, slots))
-        self._handed += self.fresh
         self.fresh, self._released, self.fresh_count = [], [], 0
 
     def durable(self) -> None:
@@ -216,6 +203,13 @@ class SlotTable:
     def open_reserve(self, first: int, count: int) -> None:
         """Free the slots that were kept back."""
         self._free(range(first, first + count), _USED)
+
+    def close_reserve(self, first: int, count: int) -> None:
+        """Keep slots back again that `open_reserve` freed and a rollback gave back."""
+        for slot in range(first, first + count):
+            if self._table[slot] == _FREE:
+                self._table[slot] = _USED
+                self.free_count -= 1
 
     # --- the end of the file
 

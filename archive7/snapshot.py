@@ -8,8 +8,10 @@ belongs to one commit.
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +44,19 @@ class Recovered:
     skipped: tuple[Skipped, ...]
 
 
+_snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
+
+
+def _end_in_child() -> None:
+    """After a fork the child's copies are dead; a lock held by another thread is nobody's."""
+    for snapshot in list(_snapshots):
+        snapshot.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_in_child)
+
+
 class Snapshot:
     """Sealed blocks on a device under one root.
 
@@ -70,6 +85,7 @@ class Snapshot:
         self.generation = 0
         self.recovered: Recovered | None = None
         self._is_closed = False
+        _snapshots.add(self)
         data, node, root = (
             block_cipher(superblock.suite, master, superblock.container, superblock.epoch, kind)
             for kind in (KIND_DATA, KIND_NODE, KIND_ROOT)
@@ -117,10 +133,16 @@ class Snapshot:
 
     def _verifier(self) -> Verify:
         store = BlockStore(self.device, *self._ciphers, None)
-        return verify_with(store, store.verify)
+        verify = verify_with(store, store.verify)
+
+        def verify_whole(root: Root, base: Root) -> list[int]:
+            self._check_size(root)
+            return verify(root, base)
+
+        return verify_whole
 
     def _check_size(self, root: Root) -> None:
-        """A root that is taken unverified must have all its slots."""
+        """Raise CorruptError where the file is too short for `root`."""
         size, end = self.device.size(), slot_offset(root.slots + 1)
         if size < end:
             raise CorruptError(
@@ -205,6 +227,13 @@ class Snapshot:
             raise SnapshotExpiredError(
                 f"commit {self.root.number} was overwritten meanwhile: call refresh() and retry"
             )
+
+    def abandon(self) -> None:
+        """In a forked child: nothing can be used any more."""
+        self._is_closed = True
+        reinitialise = getattr(self.lock, "_at_fork_reinit", None)
+        if reinitialise is not None:
+            reinitialise()
 
     def check_open(self) -> None:
         """Raise ClosedError if the container is closed."""

@@ -7,6 +7,8 @@ in a temporary folder below it, never in /tmp, which may be memory.
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -55,6 +57,38 @@ def make_payload() -> Callable[[int], bytes]:
 def key() -> bytes:
     """A fixed master secret: 32 bytes."""
     return random_payload(32, SEED + 4)
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a line beside the times, whatever is captured."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {line}", end="", flush=True)
+
+    return show
+
+
+class Counts(dict[str, int]):
+    """Blocks sealed and opened, nodes, bytes written, syncs: of one piece of work."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count:,}" for name, count in self.items() if count)
+
+
+@pytest.fixture
+def counted() -> Callable[..., Any]:
+    """`with counted(container) as counts:` fills `counts` with what the body did."""
+
+    @contextmanager
+    def count(container: Any) -> Iterator[Counts]:
+        before, counts = asdict(container.blocks.counts), Counts()
+        yield counts
+        after = asdict(container.blocks.counts)
+        counts.update({name: after[name] - before[name] for name in after})
+
+    return count
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # For tests.audit, tests.devices ...; last, so that it is the installed package that is tested.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -18,6 +18,7 @@ _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=_SLOW)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.register_profile("long", settings.get_profile("default"), max_examples=2000)
+settings.register_profile("mutant", settings.get_profile("default"), phases=[Phase.generate])
 settings.load_profile(os.environ.get("ARCHIVE7_HYPOTHESIS", "default"))
 
 

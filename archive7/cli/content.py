@@ -86,6 +86,8 @@ def put(vault: Vault, path: str, source: str | None, parents: bool) -> None:
         parent = posixpath.dirname(path.rstrip("/"))
         if parents and parent:
             archive.makedirs(parent, exist_ok=True)
+        if source is None and sys.stdin is None:
+            raise Refusal("stdin is closed: pipe something in, or give --from", WRONG_USE)
         if source is None:
             # raw: a terminal's Ctrl-D is the end at once, and a stdin that does not block is seen
             _write(archive, path, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), interruption)

@@ -20,7 +20,7 @@ from .change import mkdir, mv, rm
 from .check import check
 from .content import cat, get, put
 from .demonstration import demo
-from .failure import INTERRUPTED, READER_GONE, describe
+from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
 from .look import info, ls
 from .pack import add, create, extract
 from .report import drop_stdout, fail
@@ -44,6 +44,8 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; what it raises becomes a line and a code."""
         try:
+            if sys.stdout is None:
+                raise Refusal("stdout is closed: give it a place to go", WRONG_USE)
             code = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, Exit):

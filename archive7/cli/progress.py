@@ -34,7 +34,7 @@ def progress(
         interruption: where a Ctrl-C that waits is let through.
     """
     check = interruption.check if interruption else _nothing
-    if is_quiet or not sys.stderr.isatty():
+    if is_quiet or sys.stderr is None or not sys.stderr.isatty():
 
         def tell(_done: int, _total: int, _path: str) -> None:
             check()

@@ -124,7 +124,7 @@ def _read_file(path: str, kind: str, *, is_quiet: bool) -> bytes:
 
 def _ask(vault: str, *, is_new: bool) -> str:
     """Ask at the terminal, for a new password twice."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError(
             f"no secret for {vault}, and no terminal to ask at: give --password-file or "
             f"--key-file, or set {PASSWORD_VARIABLE} or {KEY_FILE_VARIABLE}"

@@ -46,8 +46,8 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         return self._opened(stream)
 
     def _opened(self, stream: DataStream) -> DataStream:
-        self._open[stream.identity] = stream
         self._uses[stream.identity] = 1
+        self._open[stream.identity] = stream
         return stream
 
     def open_stream(self, identity: UUID) -> DataStream:
@@ -77,8 +77,8 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         identity = stream.identity
         if self._open.get(identity) is not stream:
             return False
-        self._uses[identity] -= 1
-        if self._uses[identity]:
+        if self._uses[identity] > 1:
+            self._uses[identity] -= 1
             return True
         if not self.is_readonly and not self.closed:
             stream.finish()
@@ -132,17 +132,27 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         super().flush()
 
     def reload(self) -> None:
-        """Take everything anew from the working state; streams that are gone are closed."""
+        """Take everything anew from the working state; streams that are gone are closed.
+
+        So are those whose record cannot be read: what they had in memory must not be committed.
+        The first error is raised when all was taken.
+        """
         super().reload()
         self.registry = StreamRegistry(self)
+        failed: BaseException | None = None
         for identity, stream in list(self._open.items()):
-            found = self.registry.read(identity)
+            try:
+                found = self.registry.read(identity)
+            except BaseException as error:  # noqa: BLE001 - raised again when all was taken
+                found, failed = None, failed or error
             if found is None:
                 stream.abandon()
                 del self._open[identity], self._uses[identity]
                 self._owners.pop(identity, None)
             else:
                 stream.reload(found[0], found[1])
+        if failed is not None:
+            raise failed
 
     def _save_all(self) -> None:
         for stream in list(self._open.values()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..errors import TreeCorruptError
 from ..layout import BLOCK_HEAD, FLAG_TRASH, TRASH_EXTENT, TRASH_HEAD
 from .block import StreamBlock
 from .manager import StreamManager
@@ -77,6 +78,8 @@ class FixedMultiStreamManager(StreamManager):
             data = bytearray(trash.len)
             trash.read_into(0, memoryview(data))
             (count,) = TRASH_HEAD.unpack_from(data)
+            if count * TRASH_EXTENT.size > len(data) - TRASH_HEAD.size:
+                raise TreeCorruptError("the trash stream contradicts itself", block=0)
             body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
             container.positions.learn(TRASH_EXTENT.iter_unpack(body))
 
@@ -84,8 +87,10 @@ class FixedMultiStreamManager(StreamManager):
         """Write the free positions for the commit that comes next."""
         positions = self.container.positions
         trash = self._special[self.STREAM_TRASH]
-        self.container.has_trash = True
+        if not positions.is_complete:
+            return
         if not trash.len and not positions.free_count:
+            self.container.has_trash = True
             return
         need = TRASH_HEAD.size + min(_MAX_TRASH, len(positions.extents()) + 8) * TRASH_EXTENT.size
         trash.write(0, memoryview(bytes(need)))
@@ -95,6 +100,7 @@ class FixedMultiStreamManager(StreamManager):
         body = b"".join(TRASH_EXTENT.pack(first, count) for first, count in extents)
         trash.write(0, memoryview(head + body))
         self.flush()
+        self.container.has_trash = True
 
     def _save_all(self) -> None:
         super()._save_all()

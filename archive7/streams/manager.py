@@ -325,8 +325,9 @@ class StreamManager(BaseStreamManager):
 
     def rollback(self, savepoint: Savepoint | None = None) -> None:
         """Go back to `savepoint` or to the last commit; open streams follow."""
-        self.container.rollback(savepoint)
-        self.reload()
+        with self.container.rolling_back():
+            self.container.rollback(savepoint)
+            self.reload()
 
     def refresh(self) -> bool:
         """Follow the writer (readers); True if there was a newer commit."""

@@ -451,11 +451,17 @@ class BaseStream(StreamRecord, ABC):
         if count:
             self._manager.give_run(first, count)
 
+    def _forget_reserve(self) -> None:
+        """Positions taken ahead are lost with the state they were taken in."""
+        if self._reserve[1]:
+            self._manager.container.positions.is_complete = False
+            self._reserve = (0, 0)
+
     # --- life
 
     def reload(self, record: bytes, extents: Extents | None) -> None:
         """Become what `record` says: the working state was thrown away."""
-        self._reserve = (0, 0)
+        self._forget_reserve()
         self._block, self._has_changed = None, False
         identity, begin, end, count, length, compression = STREAM.unpack(record)
         self._fill(UUID(bytes=identity), begin, end, count, length, compression, extents)
@@ -469,7 +475,7 @@ class BaseStream(StreamRecord, ABC):
     def abandon(self) -> None:
         """The stream is not there any more: every use raises from now on."""
         self._is_closed = True
-        self._reserve = (0, 0)
+        self._forget_reserve()
         self._block, self._has_changed, self.is_dirty = None, False, False
 
     @property

@@ -41,7 +41,7 @@ class Tally:
         speed = self.count / self.seconds if self.seconds else 0.0
         return (
             f"{self.count} states ({kinds}) of {self.workloads} workloads, "
-            f"{self.operations} operations, {self.seconds:.1f} s, {speed:.0f} states/s"
+            f"{self.operations} operations, {self.seconds:.1f} s of CPU, {speed:.0f} states/s"
         )
 
 
@@ -81,7 +81,7 @@ class Campaign:
 
         Raises: CampaignError.
         """
-        begun = time.perf_counter()
+        begun = time.process_time()
         with warnings.catch_warnings(), one_cipher():
             warnings.simplefilter("ignore", RecoveredWarning)
             try:
@@ -90,7 +90,7 @@ class Campaign:
                         break
                     self.workload(number)
             finally:
-                self.tally.seconds += time.perf_counter() - begun
+                self.tally.seconds += time.process_time() - begun
         return self.tally
 
     def workload(self, seed: int) -> None:

@@ -5,7 +5,6 @@ Each must be caught by the campaign of `test_mutants`; else the crash tests prov
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
@@ -17,6 +16,7 @@ from archive7.layout import RING_PLACES
 from archive7.locks import Lock
 from archive7.map import entry_slot
 from archive7.root import Root
+from tests.devices import DiskLocks
 
 Mutant = Callable[[], AbstractContextManager[Any]]
 
@@ -168,8 +168,6 @@ def reader_never_verifies() -> AbstractContextManager[Any]:
     def held_by_others(self: Any, lock: Lock) -> bool:
         return lock is Lock.RECOVERED
 
-    from tests.devices import DiskLocks
-
     return mock.patch.object(DiskLocks, "held_by_others", held_by_others)
 
 
@@ -186,9 +184,7 @@ def locked_before_settling() -> AbstractContextManager[Any]:
 
 def lock_kept_after_failed_sync() -> AbstractContextManager[Any]:
     """The "recovered" lock stays where a sync failed."""
-    from tests.devices import DiskLocks
-
-    return mock.patch.object(DiskLocks, "release", lambda self, lock: None)
+    return mock.patch.object(DiskLocks, "release", return_value=None)
 
 
 def not_settled() -> AbstractContextManager[Any]:
@@ -271,7 +267,7 @@ def writing_after_failed_sync() -> AbstractContextManager[Any]:
 
 def failed_root_forgotten() -> AbstractContextManager[Any]:
     """The slots of a commit whose root failed to be written are free at once."""
-    return mock.patch.object(slots.SlotTable, "abandon", lambda self, number: None)
+    return mock.patch.object(slots.SlotTable, "abandon", return_value=None)
 
 
 def cut_before_sync() -> AbstractContextManager[Any]:
@@ -289,7 +285,7 @@ def cut_before_sync() -> AbstractContextManager[Any]:
 
 def never_synced() -> AbstractContextManager[Any]:
     """A durable commit does not sync."""
-    return mock.patch.object(Container, "_sync_device", lambda self: None)
+    return mock.patch.object(Container, "_sync_device", return_value=None)
 
 
 @contextmanager
@@ -323,4 +319,3 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     cut_before_sync,
     never_synced,
 )
-_ = array

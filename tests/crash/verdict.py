@@ -90,7 +90,8 @@ def recover(
     try:
         session = engine.open(device)
         found = session.content()
-        session.audit()
+        if is_deep:
+            session.audit()
     except Exception as error:
         raise case.fail("a writer: " + _told(error)) from error
     if found != expected:

@@ -8,6 +8,7 @@ what the current root refers to raises, the rest changes nothing.  The whole way
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import subprocess
@@ -492,9 +493,9 @@ def test_an_older_block_put_back_is_caught(target: Victim) -> None:
     """The very bytes that stood in the slot before, and those of any earlier block."""
     count = 0
     for number, what in target.used.items():
-        for data in target.older:
-            block = target.slot(number, data)
-            if len(block) < BLOCK_SIZE or block == target.slot(number):
+        for data, source in itertools.product(target.older, (number, 70, 80, 90)):
+            block = target.slot(source, data)
+            if len(block) < BLOCK_SIZE or block in target.data:
                 continue
             count += 1
             raised = assert_caught(target, target.with_slot(number, block), f"older {what}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.command import Ar7, Terminal
+from tests.unit.command import RUN, Ar7, Terminal
 
 LARGE = 8 << 30  # bytes, sparse: more than any machine adds before the signal comes
 
@@ -81,6 +82,26 @@ def test_reader_that_goes_away_is_no_error(ar7: Ar7) -> None:
         assert process.wait(60) == 141
         assert process.stderr.read() == b""
         process.stderr.close()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_bug(ar7: Ar7, closed: str) -> None:
+    ar7.fill()
+
+    for verb in ("ls {}", "check {}", "put {} new", "put {} a.txt --from vault.key"):
+        command = shlex.join([*RUN, *verb.format(ar7.vault).split()])
+        run = subprocess.run(
+            ["/bin/sh", "-c", f"exec {command} {closed}"],
+            cwd=ar7.folder,
+            env=ar7.environment,
+            input=b"",
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode in (0, 2)
+        assert b"bug" not in run.stderr
+        assert b"Traceback" not in run.stderr
 
 
 def test_names_that_the_locale_cannot_show_are_escaped(ar7: Ar7) -> None:
