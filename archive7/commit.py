@@ -133,7 +133,9 @@ class Container(Snapshot):
             self._cursor = self._root_place = 0
             self._doubtful = raw[:BLOCK_SIZE]
         else:
-            for _ in self.blocks.copy_slots(choice.slots):
+            # with the last slot, used or not: a failed sync may have left the file shorter
+            last = [choice.root.slots] if choice.root.slots else []
+            for _ in self.blocks.copy_slots([*choice.slots, *last]):
                 pass
             for place in (choice.place, choice.base_place):
                 if place is not None:

