@@ -52,7 +52,9 @@ class BlockStore(BlockReader):
     ) -> None:
         super().__init__(device, data_cipher, node_cipher)
         self._slots = slots
-        self.map = Map(self, 0, NO_ENTRY, {}, slots.release if slots else None)
+        self.map = Map(self, 0, NO_ENTRY, {})
+        if slots is not None:
+            self.map = Map(self, 0, NO_ENTRY, {}, slots.release, slots.release_all)
         self.commit_number = 0
         self.relieve: Callable[[int], bool] = _no_relief
 
@@ -189,9 +191,10 @@ class BlockStore(BlockReader):
         """Seal all changed blocks into fresh slots."""
         positions = sorted(self.dirty)
         for at in range(0, len(positions), MAX_RUN):
-            self._seal_chunk(positions[at : at + MAX_RUN])
+            self._seal_chunk(positions[at : at + MAX_RUN], is_flood=len(positions) > MAX_RUN)
 
-    def _seal_chunk(self, positions: list[int]) -> None:
+    def _seal_chunk(self, positions: list[int], *, is_flood: bool) -> None:
+        """Seal up to 256 changed blocks; a flood does not go through the cache."""
         dirty, keep, chart = self.dirty, self._cache.keep, self.map
         plains = self._digested(positions)
         tags, extents = self._write_out(self._cipher, plains, len(positions))
@@ -202,7 +205,9 @@ class BlockStore(BlockReader):
             for position, slot, tag in zip(positions, slots, tags, strict=True):
                 chart.set(position, slot, tag)
         for position, slot, tag in zip(positions, slots, tags, strict=True):
-            keep(slot.to_bytes(4, "big") + tag, dirty.pop(position))
+            plain = dirty.pop(position)
+            if not is_flood:
+                keep(slot.to_bytes(4, "big") + tag, plain)
 
     def _digested(self, positions: list[int]) -> Iterator[Buffer]:
         """Changed blocks with their digests set."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 from .errors import TreeCorruptError, UsageError
 from .layout import (
@@ -23,32 +23,10 @@ from .layout import (
     TREE_FREE_MAGIC,
     TREE_NODE,
 )
-from .treenode import INNER_ITEM, LEAF_ITEM, TreeNode, between, decode_node, middle
+from .treenode import INNER_ITEM, LEAF_ITEM, NodeStore, TreeNode, between, decode_node, middle
 
 _CACHE: Final = 1024  # decoded nodes, about 8 KB each
 _LOW: Final = TREE_CAPACITY // 4  # a node below that is merged or refilled
-
-
-class NodeStore(Protocol):
-    """Where nodes stand."""
-
-    def read_node(self, position: int) -> bytes:
-        """The 4008 bytes at `position`."""
-
-    def write_node(self, position: int, data: bytes) -> None:
-        """Replace the 4008 bytes at `position`."""
-
-    def new_node(self) -> int:
-        """A new position."""
-
-    def write_value(self, value: bytes) -> bytes:
-        """Keep a value that is too large for a node; return a record of at most 64 bytes."""
-
-    def read_value(self, record: bytes) -> bytes:
-        """The value kept under `record`."""
-
-    def free_value(self, record: bytes) -> None:
-        """The value kept under `record` is not needed any more."""
 
 
 class BTree:

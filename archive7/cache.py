@@ -16,7 +16,7 @@ from .device import Buffer
 from .map import Entry
 
 CACHE_BLOCKS: Final = 6144  # 24 MiB
-_MET: Final = 4096  # how many blocks met before are remembered, less than the cache holds
+_MET: Final = 8192  # how many blocks met before are remembered, about as many as are kept
 
 
 class BlockCache(OrderedDict[Entry, Buffer]):
@@ -27,7 +27,7 @@ class BlockCache(OrderedDict[Entry, Buffer]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._met = bytearray(_MET)  # by 12 bits of the tag, which is random: 8 other bits
+        self._met = bytearray(_MET)  # by 13 bits of the tag, which is random: 8 other bits
 
     def offer(self, entry: Entry, plain: Buffer) -> None:
         """Keep a copy of a block that had to be read, if that was so not long ago, too."""

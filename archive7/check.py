@@ -13,8 +13,8 @@ from typing import Final
 from uuid import UUID
 
 from .btree import BTree
-from .entry import DIRECTORY, FILE, LINK, ORPHANS_ID, ROOT_ID, Entry, decode_entry, decode_path
-from .errors import Archive7Error, CorruptError, UsageError
+from .entry import DIRECTORY, ORPHANS_ID, ROOT_ID, Entry, decode_entry, decode_path
+from .errors import Archive7Error, CorruptError, TreeCorruptError, UsageError
 from .filesystem import Filesystem
 from .layout import (
     BLOCK_HEAD,
@@ -66,6 +66,14 @@ def error(layer: str, reason: object, **where: object) -> Finding:
     return Finding("error", layer, str(reason), **where)  # type: ignore[arg-type]
 
 
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def check_archive(
     manager: FilesystemStreamManager,
     filesystem: Filesystem,
@@ -100,6 +108,7 @@ class Checker:
         self._is_full = is_full
         self._progress = progress
         self._present = bytearray(self._container.positions.end)  # 1: has a block, 2: reached
+        self._rooted = {ROOT_ID}  # directories that hang on the root one
         self._done = 0
 
     def run(self) -> Iterator[Finding]:
@@ -315,23 +324,54 @@ class Checker:
             yield error("registry", "its name does not lead to it", stream=key.hex(), path=path)
         if found.parent == ORPHANS_ID:
             return
-        above = self._manager.registry.owner(UUID(bytes=found.parent))
-        if above is None or decode_entry(above).type != DIRECTORY:
+        try:
+            above = self._manager.registry.owner(UUID(bytes=found.parent))
+            is_missing = above is None or decode_entry(above).type != DIRECTORY
+        except TreeCorruptError:
+            is_missing = True
+        if is_missing:
             yield error("registry", "its directory is missing", stream=key.hex(), path=path)
 
     def _check_paths(self) -> Iterator[Finding]:
-        """Every name leads to an entry of its type."""
+        """Every name leads to an entry of its type and name."""
         try:
             for key, value in self._manager.paths.items():
-                kind, identity = decode_path(value)
-                name = key[ID_SIZE:].decode(errors="replace")
-                owner = self._manager.registry.owner(UUID(bytes=identity))
-                if owner is None or kind not in (FILE, DIRECTORY, LINK):
-                    yield error("path", f"the name {name!r} leads nowhere")
-                elif decode_entry(owner).type != kind:
-                    yield error("path", f"the name {name!r} has another type than its entry")
-        except CorruptError as reason:
-            yield error("path", reason)
+                for reason in self._wrong_in_name(key, value):
+                    name = key[ID_SIZE:].decode(errors="backslashreplace")
+                    yield error("path", f"the name {name!r} {reason}")
+        except CorruptError as damage:
+            yield error("path", damage)
+
+    def _wrong_in_name(self, key: bytes, value: bytes) -> Iterator[str]:
+        try:
+            kind, identity = decode_path(value)
+            owner = self._manager.registry.owner(UUID(bytes=identity))
+            found = None if owner is None else decode_entry(owner)
+        except TreeCorruptError as damage:
+            yield f"cannot be followed: {damage.reason}"
+            return
+        if found is None:
+            yield "leads nowhere"
+        elif found.type != kind:
+            yield "has another type than its entry"
+        elif found.links < 2 and found.parent + found.name != key:
+            yield "leads to an entry of another name"
+        elif kind == DIRECTORY and not self._is_rooted(identity):
+            yield "stands in a circle of directories"
+        if key[:ID_SIZE] != ORPHANS_ID and not _is_utf8(key[ID_SIZE:]):
+            yield "is not UTF-8"
+
+    def _is_rooted(self, identity: bytes) -> bool:
+        """Whether a directory hangs on the root one; what was found so far is kept."""
+        trail: set[bytes] = set()
+        while identity not in self._rooted:
+            owner = self._manager.registry.owner(UUID(bytes=identity))
+            if identity in trail or owner is None:
+                return owner is None  # a missing directory is told where it is missing
+            trail.add(identity)
+            identity = decode_entry(owner).parent
+        self._rooted |= trail
+        return True
 
     # --- space
 

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from .device import Buffer, Device
 from .errors import FullError, ReadOnlyError, SyncFailedError
@@ -19,14 +19,13 @@ from .layout import (
     ARCHIVE_HEADER,
     BLOCK_SIZE,
     FLAG_TRASH,
-    NO_ENTRY,
     RESERVE_COUNT,
     RING_PLACES,
 )
 from .locks import Lock
-from .map import Entry
 from .opening import map_of
-from .root import NO_HASH, Root, slot_offset
+from .root import Root, first_root, slot_offset
+from .savepoint import Savepoint
 from .slots import SlotTable
 from .snapshot import Snapshot
 from .superblock import Superblock
@@ -38,19 +37,6 @@ _FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two sync
 # whichever, may not be on the disk.  So three are kept until a sync, the first one written again.
 _DOUBTFUL_COUNT: Final = 3
 _CUT_LEAST: Final = 1024  # free slots (4 MiB) at the end worth cutting in passing
-
-
-class Savepoint(NamedTuple):
-    """A state inside a transaction to come back to; everything it refers to is written."""
-
-    height: int
-    top: Entry
-    changes: dict[int, bytes]
-    used: int
-    slots: tuple[int, int, int]
-    positions: tuple[int, int]
-    streams: tuple[bytes, ...]
-    header: bytes
 
 
 class Container(Snapshot):
@@ -98,16 +84,9 @@ class Container(Snapshot):
     # --- opening
 
     def _begin_new(self, header: bytes) -> None:
-        session = os.urandom(16)
-        first = Root(
-            number=0, base_number=0, base_hash=NO_HASH, is_marked=False, height=0, flags=0,
-            session=session, sequence=self.superblock.sequence, slots=RESERVE_COUNT, used=0,
-            positions=1, sealed=0, top=NO_ENTRY, previous_hash=NO_HASH,
-            reserve=(1, RESERVE_COUNT), streams=(), header=header, changes={},
-        )  # fmt: skip
-        root, _ = first.with_hash()
+        self._session = os.urandom(16)
+        root = first_root(self._session, self.superblock.sequence, header)
         self.device.pwrite(os.urandom(RESERVE_COUNT * BLOCK_SIZE), slot_offset(1))
-        self._session = session
         self._attach_writer(root)
         self._start_numbers(0)
         self.ring.write(0, self.ring.seal(root))
@@ -428,7 +407,7 @@ class Container(Snapshot):
 
     def _keep_reserve(self) -> None:
         """Set slots aside again after the reserve was used up, between transactions."""
-        if self._reserve[1] or self.slots.is_tight or self.slots.fresh:
+        if self._reserve[1] or self.slots.is_tight or self.slots.is_touched:
             return
         extents = self.slots.take(RESERVE_COUNT)
         try:

@@ -78,7 +78,7 @@ class Map:
         height: levels of nodes.
         top: entry of the topmost node.
         changes: inline changes (position -> CHANGE) over the nodes; taken over, not copied.
-        release: is told every slot that the map stops referring to.
+        release, release_all: are told every slot that the map stops referring to.
     """
 
     def __init__(
@@ -88,9 +88,11 @@ class Map:
         top: Entry,
         changes: dict[int, bytes],
         release: Callable[[int], None] | None = None,
+        release_all: Callable[[Sequence[int]], None] | None = None,
     ) -> None:
         self._io = nodes
         self._release = release or _no_release
+        self._release_all = release_all or _no_release
         self.reset(height, top, changes, 0)
 
     def reset(self, height: int, top: Entry, changes: dict[int, bytes], used: int) -> None:
@@ -268,13 +270,10 @@ class Map:
         slots = decode_numbers("I", node[4 * at : 4 * (at + size)])
         for i in self._changed_in(first, size):
             slots[i] = int.from_bytes(self.changes.pop(first + i)[4:8], "big")
-        taken = size - slots.count(0)
+        taken = [slot for slot in slots if slot]
         if taken:
-            release = self._release
-            for slot in slots:
-                if slot:
-                    release(slot)
-            self.used -= taken
+            self._release_all(taken)
+            self.used -= len(taken)
         self.is_changed = True
         node[4 * at : 4 * (at + size)] = bytes(4 * size)
         base = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
@@ -352,7 +351,7 @@ class Map:
         full = [
             (level, ordinal, bytearray(node))
             for ordinal, node in nodes
-            if any(node) or level == self.height - 1
+            if node != _EMPTY or level == self.height - 1
         ]
         entries = iter(self._io.write_nodes(full))
         kept = {ordinal for _, ordinal, _ in full}
@@ -431,5 +430,5 @@ class Map:
         return used
 
 
-def _no_release(slot: int) -> None:
+def _no_release(slot: object) -> None:
     raise BlockCorruptError(f"slot {slot} released from a read-only map")

@@ -23,6 +23,7 @@ from .layout import (
     MAX_SPECIAL_STREAMS,
     NO_ENTRY,
     NO_POSITION,
+    RESERVE_COUNT,
     RING_OFFSET,
     RING_PLACES,
     ROOT,
@@ -111,6 +112,17 @@ class Root:
     def marked(self) -> Root:
         """The same root with its mark (and the same hash)."""
         return replace(self, is_marked=True)
+
+
+def first_root(session: bytes, sequence: int, header: bytes) -> Root:
+    """The root of an empty container, whose first slots are the reserve."""
+    root = Root(
+        number=0, base_number=0, base_hash=NO_HASH, is_marked=False, height=0, flags=0,
+        session=session, sequence=sequence, slots=RESERVE_COUNT, used=0, positions=1, sealed=0,
+        top=NO_ENTRY, previous_hash=NO_HASH, reserve=(1, RESERVE_COUNT), streams=(),
+        header=header, changes={},
+    )  # fmt: skip
+    return root.with_hash()[0]
 
 
 def hash_of(data: bytes) -> bytes:

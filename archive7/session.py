@@ -14,10 +14,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
-from .commit import Savepoint
 from .errors import ClosedError, TransactionError
 from .filesystem import Filesystem
 from .paths import FilesystemStreamManager
+from .savepoint import Savepoint
 from .streams import VirtualFileObject
 
 P = ParamSpec("P")

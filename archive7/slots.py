@@ -9,7 +9,7 @@ Costs one byte of memory per slot of the file (0.025 %).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from .errors import FullError
@@ -54,6 +54,11 @@ class SlotTable:
     def pending_count(self) -> int:
         """Slots released by commits that are not reusable yet."""
         return sum(len(slots) for _, slots in self._pending)
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether the transaction under way has handed out or released anything."""
+        return bool(self.fresh or self._released)
 
     def is_much(self, free: int) -> bool:
         """Whether `free` slots are worth looking for instead of appending."""
@@ -127,6 +132,14 @@ class SlotTable:
         else:
             self._released.append(slot)
 
+    def release_all(self, slots: Sequence[int]) -> None:
+        """Like `release`, for many slots."""
+        if self.fresh_count:
+            for slot in slots:
+                self.release(slot)
+        else:  # none of them is fresh
+            self._released.extend(slots)
+
     def _free(self, slots: Iterable[int], state: int) -> None:
         """Make those of `slots` free that are in `state`; some may have gone with the tail."""
         table, end, count = self._table, len(self._table), 0
@@ -156,7 +169,7 @@ class SlotTable:
         table = self._table
         for first, count in self.fresh:
             if count == 1:
-                if table[first] == _FRESH:
+                if first < len(table) and table[first] == _FRESH:  # else freed, cut with the tail
                     table[first] = _USED
                 continue
             end = first + count

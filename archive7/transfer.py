@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
-from .errors import Archive7Error, ExistsError, UsageError
+from .errors import Archive7Error, ExistsError, PathError, UsageError
 
 if TYPE_CHECKING:
     from .listing import DirEntry
@@ -135,21 +135,32 @@ def _import_directory(archive: Tree, origin: str, target: str, report: _Report) 
 
 
 def _import_one(archive: Tree, origin: str, target: str, report: _Report) -> None:
-    """Copy one file, link or directory; what the host refuses is reported."""
+    """Copy one file, link or directory; what the host or the archive refuses is reported."""
     try:
         status = os.lstat(origin)
+        link = os.readlink(origin) if stat.S_ISLNK(status.st_mode) else ""
     except OSError as error:
         report.skip(origin, error.strerror or str(error))
         return
+    try:
+        _import_entry(archive, origin, target, status, link, report)
+    except PathError as error:  # something else stands there, or a link leads to no UTF-8
+        report.skip(origin, error.strerror)
+
+
+def _import_entry(
+    archive: Tree, origin: str, target: str, status: os.stat_result, link: str, report: _Report
+) -> None:
+    is_link = stat.S_ISLNK(status.st_mode)
+    if archive.islink(target) or (is_link and archive.isfile(target)):
+        archive.remove(target)  # and never written through
     if stat.S_ISDIR(status.st_mode):
         if not archive.isdir(target):
             archive.mkdir(target)
         _import_directory(archive, origin, target, report)
         report.done.directories += 1
-    elif stat.S_ISLNK(status.st_mode):
-        if archive.islink(target) or archive.isfile(target):
-            archive.remove(target)
-        archive.symlink(os.readlink(origin), target)
+    elif is_link:
+        archive.symlink(link, target)
         report.done.links += 1
     elif stat.S_ISREG(status.st_mode):
         if not _import_file(archive, origin, target, report):
@@ -158,7 +169,7 @@ def _import_one(archive: Tree, origin: str, target: str, report: _Report) -> Non
     else:
         report.skip(origin, "neither file, directory nor symbolic link")
         return
-    if not stat.S_ISLNK(status.st_mode):
+    if not is_link:
         archive.chmod(target, stat.S_IMODE(status.st_mode))
     archive.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
 

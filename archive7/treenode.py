@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, Protocol
 
 from .errors import TreeCorruptError
 from .layout import (
@@ -26,6 +26,28 @@ from .layout import (
 LEAF_ITEM: Final = 2 * TREE_SIZE_SIZE
 INNER_ITEM: Final = TREE_SIZE_SIZE + TREE_CHILD_SIZE
 _MAX_LEVEL: Final = 32
+
+
+class NodeStore(Protocol):
+    """Where nodes stand."""
+
+    def read_node(self, position: int) -> bytes:
+        """The 4008 bytes at `position`."""
+
+    def write_node(self, position: int, data: bytes) -> None:
+        """Replace the 4008 bytes at `position`."""
+
+    def new_node(self) -> int:
+        """A new position."""
+
+    def write_value(self, value: bytes) -> bytes:
+        """Keep a value that is too large for a node; return a record of at most 64 bytes."""
+
+    def read_value(self, record: bytes) -> bytes:
+        """The value kept under `record`."""
+
+    def free_value(self, record: bytes) -> None:
+        """The value kept under `record` is not needed any more."""
 
 
 class TreeNode:

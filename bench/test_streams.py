@@ -12,7 +12,7 @@ from inputs import MIB, PAGE_SIZE
 
 import archive7
 from archive7.layout import BLOCK_SIZE, DATA_SIZE
-from archive7.streams import DynamicMultiStreamManager, VirtualFileObject
+from archive7.streams import DataStream, DynamicMultiStreamManager, VirtualFileObject
 
 SIZE = 64 * MIB
 READ_COUNT = 4000
@@ -20,16 +20,27 @@ WRITE_COUNT = 2000
 PIECES = 10_000
 
 
+OPEN: list[VirtualFileObject] = []
+
+
 @pytest.fixture
 def manager(bench_folder: Path, key: bytes) -> Iterator[DynamicMultiStreamManager]:
-    """An empty container with a registry."""
+    """An empty container with a registry; what `new_file` opened is closed with it."""
     with DynamicMultiStreamManager(bench_folder / "streams.ar7", key) as opened:
         yield opened
+        while OPEN:
+            OPEN.pop().close()
+
+
+def new_file(stream: DataStream, mode: str) -> VirtualFileObject:
+    """A file over a stream."""
+    OPEN.append(VirtualFileObject(stream, "stream", mode))
+    return OPEN[-1]
 
 
 def filled(manager: DynamicMultiStreamManager, payload: bytes, size: int) -> VirtualFileObject:
     """A stream of `size` bytes, durable."""
-    file = VirtualFileObject(manager.new_stream(), "stream", "w+")
+    file = new_file(manager.new_stream(), "w+")
     for _ in range(0, size, MIB):
         file.write(payload[:MIB])
     manager.sync()
@@ -64,7 +75,7 @@ def read_time(file: VirtualFileObject, size: int) -> float:
 def test_sequential_write(
     benchmark: Any, manager: DynamicMultiStreamManager, payload: bytes, counted: Any, tell: Any
 ) -> None:
-    file = VirtualFileObject(manager.new_stream(), "stream", "w+")
+    file = new_file(manager.new_stream(), "w+")
 
     def work() -> None:
         file.seek(0)
@@ -165,7 +176,7 @@ def test_ten_thousand_extents_read_as_fast(
             stream.write(number * DATA_SIZE, memoryview(payload)[:DATA_SIZE])
     manager.sync()
     assert len(one.extents) == PIECES
-    pieces = VirtualFileObject(one, "pieces", "r")
+    pieces = new_file(one, "r")
     contiguous, fragmented = read_time(whole, size), read_time(pieces, size)
     ratio = fragmented / contiguous
     tell(
@@ -190,10 +201,9 @@ def test_one_gib_is_deleted_and_opened_at_once(
 ) -> None:
     path = bench_folder / "large.ar7"
     for size in (MIB, 1024 * MIB):
-        with archive7.open(path, "w", key=key) as vault:
-            with vault.open("/large", "wb") as file:
-                for _ in range(size // MIB):
-                    file.write(payload[:MIB])
+        with archive7.open(path, "w", key=key) as vault, vault.open("/large", "wb") as file:
+            for _ in range(size // MIB):
+                file.write(payload[:MIB])
         times = []
         for _ in range(7):
             begin = perf_counter()

@@ -40,6 +40,7 @@ LAYERS = (
     "blocks",
     "opening",
     "snapshot",
+    "savepoint",
     "tail",
     "commit",
     "creation",

@@ -110,11 +110,10 @@ class Vault:
             )
         except (Archive7Error, OSError) as error:
             code, text = describe(error)
-            if not text.startswith(f"{self.path}:"):
-                text = f"{self.path}: {text}"
+            text = text.replace(f"{self.path}: ", "", 1)  # first, and once
             if not isinstance(error, CorruptError | UsageError):
                 code = CANNOT_OPEN
-            raise Refusal(text, code) from None
+            raise Refusal(f"{self.path}: {text}", code) from None
 
     @contextmanager
     def _told(self) -> Iterator[None]:

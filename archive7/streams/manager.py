@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from uuid import UUID
 
-from ..commit import Container, Savepoint
+from ..commit import Container
 from ..creation import Options, create_container, open_container
 from ..errors import ClosedError, FormatError, TreeCorruptError, UsageError
 from ..identity import new_identity
@@ -25,6 +25,7 @@ from ..layout import (
     PLAIN_SIZE,
     STREAM,
 )
+from ..savepoint import Savepoint
 from .block import StreamBlock
 from .internal import InternalStream
 from .record import sound_fields
@@ -144,8 +145,9 @@ class StreamManager(BaseStreamManager):
         container = self.container
         at = len(ARCHIVE_MAGIC)
         found = container.header[at : at + 1]
-        if not container.streams and found == b"\0" and not self.is_readonly:
-            container.header = ARCHIVE_MAGIC + self.KIND + container.header[at + 1 :]
+        if not container.streams and not self.is_readonly:
+            if found != self.KIND:
+                container.header = ARCHIVE_MAGIC + self.KIND + container.header[at + 1 :]
         elif found != self.KIND or len(container.streams) > self.SPECIAL_STREAM_COUNT:
             raise FormatError(
                 f"the container is of kind {found!r} with {len(container.streams)} special "

@@ -315,9 +315,7 @@ class BaseStream(StreamRecord, ABC):
                     part, count = left, 2  # neither is written whole: read both at once
                 piece = data[done : done + part]
                 self._blocks.write_inside(position, index, self._id, skip, piece)
-            done += part
-            index += count
-            skip = 0
+            done, index, skip = done + part, index + count, 0
         if offset + size > self._length:
             self._length = offset + size
         self.is_dirty = True
@@ -390,8 +388,7 @@ class BaseStream(StreamRecord, ABC):
         return previous, following
 
     def _grow(self, need: int) -> None:
-        """Take positions for `need` more blocks."""
-        extents = self.extents
+        """Take positions for `need` more blocks (at least one)."""
         old_count = self._count
         while need:
             first, count = self._reserve
@@ -403,13 +400,8 @@ class BaseStream(StreamRecord, ABC):
             if self._count == old_count:
                 self._link_tail(first)
             self._reserve = (first + size, count - size)
-            extents.append(first, size)
-            if not self._count:
-                self._begin = first
-            self._count += size
-            self._end = first + size - 1
+            self._append_run(first, size)
             need -= size
-        self.is_dirty = True
 
     def _append_run(self, first: int, size: int) -> None:
         self.extents.append(first, size)

@@ -48,7 +48,7 @@ def test_demo_shows_every_step_and_leaves_nothing(ar7: Ar7, small: Path) -> None
     assert list(small.iterdir()) == []
 
 
-@pytest.mark.parametrize("sizes", [[0], [1], [0, 0, 3], [999], [5000]])
+@pytest.mark.parametrize("sizes", [[0], [0, 0, 3], [5000]])
 def test_demo_takes_small_files(ar7: Ar7, sizes: list[int]) -> None:
     folder = ar7.folder / "source"
     folder.mkdir()

@@ -171,9 +171,14 @@ def test_a_failure_half_way_outside_a_transaction_leaves_nothing(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tree_of(archive)
-    with monkeypatch.context() as patch:
-        patch.setattr(archive._filesystem, "forget", lambda: 1 / 0)
-        for call in (lambda: archive.remove("/old"), lambda: archive.rename("/old", "/new")):
+    for part, call in (
+        ("entry", lambda: archive.remove("/old")),
+        ("update", lambda: archive.rename("/old", "/new")),
+        ("open_stream", lambda: archive.write_bytes("/old", b"new")),
+        ("update", lambda: archive.chmod("/old", 0)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(archive._filesystem, part, lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 call()
     assert tree_of(archive) == before

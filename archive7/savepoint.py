@@ -1,0 +1,20 @@
+"""Savepoints: states inside a transaction to come back to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .map import Entry
+
+
+class Savepoint(NamedTuple):
+    """A state inside a transaction to come back to; everything it refers to is written."""
+
+    height: int
+    top: Entry
+    changes: dict[int, bytes]
+    used: int
+    slots: tuple[int, int, int]
+    positions: tuple[int, int]
+    streams: tuple[bytes, ...]
+    header: bytes
