@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO, overload
 from uuid import uuid4
 
 from .check import Finding, check_archive
@@ -35,6 +35,7 @@ from .transfer import Progress, Transfer, export_tree, import_tree
 if TYPE_CHECKING:
     from typing import Self
 
+    from _typeshed import OpenBinaryMode, OpenTextMode
     from typing_extensions import Buffer
 
 _MODES: Final = {"r", "r+", "w", "x", "w-", "a"}
@@ -175,6 +176,24 @@ class Archive(Session):
         return f"<Archive {self.name!r}, {state}>"
 
     # --- files
+
+    @overload
+    def open(
+        self, path: PathLike, mode: OpenTextMode = "r", buffering: int = -1,
+        encoding: str | None = None, errors: str | None = None, newline: str | None = None,
+    ) -> TextIO: ...  # fmt: skip
+
+    @overload
+    def open(
+        self, path: PathLike, mode: OpenBinaryMode, buffering: int = -1,
+        encoding: None = None, errors: None = None, newline: None = None,
+    ) -> BinaryIO: ...  # fmt: skip
+
+    @overload
+    def open(
+        self, path: PathLike, mode: str, buffering: int = -1,
+        encoding: str | None = None, errors: str | None = None, newline: str | None = None,
+    ) -> IO[Any]: ...  # fmt: skip
 
     def open(
         self,

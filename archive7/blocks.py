@@ -55,6 +55,7 @@ class BlockStore(BlockReader):
         self.map = Map(self, 0, NO_ENTRY, {})
         if slots is not None:
             self.map = Map(self, 0, NO_ENTRY, {}, slots.release, slots.release_all)
+        self._inside: set[int] = set()  # changed blocks that `write_inside` wrote to
         self.commit_number = 0
         self.relieve: Callable[[int], bool] = _no_relief
 
@@ -98,12 +99,13 @@ class BlockStore(BlockReader):
         if len(self.dirty) + count > _DIRTY_LIMIT:
             self.seal()
         plains = self._for_changing(position, index, stream, count)
-        dirty, at, begin = self.dirty, 0, _HEAD + skip
+        dirty, inside, at, begin = self.dirty, self._inside, 0, _HEAD + skip
         for plain in plains:
             end = at + PLAIN_SIZE - begin
             part = data[at:end]
             memoryview(plain)[begin : begin + len(part)] = part
             dirty[position] = plain
+            inside.add(position)
             position, at, begin = position + 1, end, _HEAD
 
     def _for_changing(
@@ -192,10 +194,11 @@ class BlockStore(BlockReader):
         positions = sorted(self.dirty)
         for at in range(0, len(positions), MAX_RUN):
             self._seal_chunk(positions[at : at + MAX_RUN], is_flood=len(positions) > MAX_RUN)
+        self._inside.clear()
 
     def _seal_chunk(self, positions: list[int], *, is_flood: bool) -> None:
-        """Seal up to 256 changed blocks; a flood does not go through the cache."""
-        dirty, keep, chart = self.dirty, self._cache.keep, self.map
+        """Seal up to 256 changed blocks; a flood of file data does not go into the cache."""
+        dirty, keep, chart, inside = self.dirty, self._cache.keep, self.map, self._inside
         plains = self._digested(positions)
         tags, extents = self._write_out(self._cipher, plains, len(positions))
         slots = [slot + i for slot, size in extents for i in range(size)]
@@ -206,7 +209,7 @@ class BlockStore(BlockReader):
                 chart.set(position, slot, tag)
         for position, slot, tag in zip(positions, slots, tags, strict=True):
             plain = dirty.pop(position)
-            if not is_flood:
+            if not is_flood or position not in inside:
                 keep(slot.to_bytes(4, "big") + tag, plain)
 
     def _digested(self, positions: list[int]) -> Iterator[Buffer]:
@@ -283,6 +286,7 @@ class BlockStore(BlockReader):
     def forget(self) -> None:
         """Throw changed blocks away (the map is reset by the caller)."""
         self.dirty.clear()
+        self._inside.clear()
 
     def copy_slots(self, slots: Sequence[int]) -> Iterator[int]:
         """Write the very bytes of `slots` back where they stand; yields each slot done."""

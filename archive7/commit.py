@@ -18,7 +18,9 @@ from .errors import FullError, ReadOnlyError, SyncFailedError
 from .layout import (
     ARCHIVE_HEADER,
     BLOCK_SIZE,
+    FLAG_BLANKING,
     FLAG_TRASH,
+    KIND_SHIFT,
     RESERVE_COUNT,
     RING_PLACES,
 )
@@ -33,9 +35,6 @@ from .tail import lower_tail
 
 _REST_LIMIT: Final = 65536  # freed slots (256 MiB) that rest for readers
 _FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two syncs
-# A ring that looks settled was perhaps left before the last sync of `_settle`: two places of it,
-# whichever, may not be on the disk.  So three are kept until a sync, the first one written again.
-_DOUBTFUL_COUNT: Final = 3
 _CUT_LEAST: Final = 1024  # free slots (4 MiB) at the end worth cutting in passing
 
 
@@ -67,7 +66,9 @@ class Container(Snapshot):
         self.is_emergency = False  # under way: an operation that gives space back
         self._is_failed = False
         self._base_place: int | None = None
-        self._doubtful = b""  # the root of a ring that was settled when it was opened
+        # A ring that looks settled: a kill or a failed sync in `_settle` may have left places that
+        # are not on the disk.  So the first commit writes all of them again and syncs.
+        self._doubtful = b""
         self._is_settled = True  # the ring holds nothing but marked copies of the root
         if create:
             self._begin_new(header)
@@ -108,9 +109,8 @@ class Container(Snapshot):
         )
         if settled:
             self._durable, self._place = choice.root, 0
-            self._base_place = 1  # settle's last sync, of two places, may not have happened
             self._cursor = self._root_place = 0
-            self._doubtful = raw[:BLOCK_SIZE]
+            self._doubtful = raw
         else:
             # with the last slot, used or not: a failed sync may have left the file shorter
             last = [choice.root.slots] if choice.root.slots else []
@@ -219,8 +219,11 @@ class Container(Snapshot):
         try:
             self._write_state(fold)
             is_marked = self.slots.fresh_count > self._fresh_limit()
-            if is_marked:
+            if self._doubtful:
+                self.ring.write(0, self._doubtful)
+            if is_marked or self._doubtful:
                 self._sync_device()
+                self._doubtful = b""
             cut = self._cut_tail(durable)
             root, data = self._new_root(number, is_marked).with_hash()
             self._write_root(root, self.ring.seal(root, data))
@@ -240,8 +243,6 @@ class Container(Snapshot):
 
     def _write_root(self, root: Root, sealed: bytes) -> None:
         """Write a new root and make it the present one."""
-        if self._doubtful:
-            self.ring.write(self._place, self._doubtful)
         place = self._free_place()
         try:
             self.ring.write(place, sealed)
@@ -271,7 +272,7 @@ class Container(Snapshot):
             base_hash=self._durable.hash,
             is_marked=is_marked,
             height=chart.height,
-            flags=self.root.flags & ~FLAG_TRASH | (FLAG_TRASH if self.has_trash else 0),
+            flags=self._flags(),
             session=self._session,
             sequence=self.superblock.sequence,
             slots=self.slots.count,
@@ -285,6 +286,10 @@ class Container(Snapshot):
             header=self.header,
             changes=dict(chart.changes),
         )
+
+    def _flags(self) -> int:
+        kept = self.root.flags & FLAG_BLANKING
+        return kept | (FLAG_TRASH if self.has_trash else 0) | self.kind << KIND_SHIFT
 
     def _committed(self, root: Root, place: int) -> None:
         self.slots.commit(root.number)
@@ -301,10 +306,9 @@ class Container(Snapshot):
 
     def _free_place(self) -> int:
         """The next place that holds neither the last durable root nor its base."""
-        kept = range(_DOUBTFUL_COUNT) if self._doubtful else (self._place, self._base_place)
         while True:
             self._cursor = (self._cursor + 1) % RING_PLACES
-            if self._cursor not in kept:
+            if self._cursor not in (self._place, self._base_place):
                 return self._cursor
 
     def _settle(self, root: Root, place: int, base_place: int | None) -> None:
@@ -348,7 +352,6 @@ class Container(Snapshot):
     def _sync(self) -> None:
         """One sync, then the mark; then what older commits freed may be written."""
         self._sync_device()
-        self._doubtful = b""
         names_last = self.root.base_hash == self._durable.hash
         self._base_place = self._place if names_last else None
         self._place = self._root_place

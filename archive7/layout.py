@@ -127,6 +127,12 @@ ROOT_CHANGES_OFFSET: Final = 512
 MAX_SPECIAL_STREAMS: Final = 16
 FLAG_BLANKING: Final = 1  # free slots are being overwritten (ERASE with blank=True)
 FLAG_TRASH: Final = 2  # the trash stream lists the free positions of this very commit
+KIND_SHIFT: Final = 8  # bits 8 to 15 of the flags: the kind of stream manager
+KIND_NONE: Final = 0  # not decided yet
+KIND_SINGLE: Final = 1
+KIND_FIXED: Final = 2
+KIND_DYNAMIC: Final = 3
+KIND_FILESYSTEM: Final = 4
 
 # --- trees
 

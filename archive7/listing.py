@@ -91,7 +91,8 @@ def walk(
         if onerror is not None:
             onerror(error)
         return
-    directories, others = [], []
+    directories: list[str] = []
+    others: list[str] = []
     for entry in entries:
         (directories if _is_folder(entry) else others).append(entry.name)
     links = {entry.name for entry in entries if entry.is_symlink()}

@@ -27,7 +27,7 @@ from .entry import (
     decode_text,
     encode_name,
 )
-from .layout import ID_SIZE
+from .layout import ID_SIZE, KIND_FILESYSTEM
 from .streams import DynamicMultiStreamManager
 from .streams.registry import split, tree_in
 
@@ -49,7 +49,7 @@ _KINDS: Final[dict[int, type[errors.PathError]]] = {
 class FilesystemStreamManager(DynamicMultiStreamManager):
     """Streams of a filesystem: trash, registry, paths, lineage."""
 
-    KIND = b"a"
+    KIND = KIND_FILESYSTEM
     SPECIAL_STREAM_COUNT = 4
     STREAM_PATHS = 2
     STREAM_LINEAGE = 3

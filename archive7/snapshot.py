@@ -25,6 +25,7 @@ from .errors import (
     RollbackError,
     SnapshotExpiredError,
 )
+from .layout import KIND_SHIFT
 from .locks import Lock
 from .map import Entry
 from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
@@ -67,7 +68,7 @@ class Snapshot:
     Attributes:
         root: the root that everything is read under.
         blocks, positions: its blocks and free positions.
-        streams, header: records of the special streams and archive header.
+        streams, header, kind: records of the special streams, archive header, kind of manager.
         generation: rises when the working state was thrown away.
         recovered: what opening left behind, or None.
     """
@@ -77,6 +78,7 @@ class Snapshot:
     positions: PositionTable
     streams: list[bytes]
     header: bytes
+    kind: int
 
     def __init__(self, device: Device, superblock: Superblock, master: Buffer) -> None:
         self.device = device
@@ -113,6 +115,7 @@ class Snapshot:
         self.blocks.map.reset(root.height, root.top, changes, root.used)
         self.streams = list(root.streams)
         self.header = root.header
+        self.kind = root.flags >> KIND_SHIFT & 0xFF
 
     def _choose(self, roots: dict[int, Root]) -> Choice:
         choice = choose(roots, self._verifier())

@@ -145,7 +145,7 @@ def _import_one(archive: Tree, origin: str, target: str, report: _Report) -> Non
     try:
         _import_entry(archive, origin, target, status, link, report)
     except PathError as error:  # something else stands there, or a link leads to no UTF-8
-        report.skip(origin, error.strerror)
+        report.skip(origin, error.strerror or str(error))
 
 
 def _import_entry(

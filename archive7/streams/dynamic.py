@@ -9,6 +9,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from ..errors import NotFoundError, UsageError
+from ..layout import KIND_DYNAMIC
 from .extents import Extents
 from .fixed import FixedMultiStreamManager
 from .internal import InternalStream
@@ -22,7 +23,7 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
     Source: seed 001 (angelos.archive7.streams.DynamicMultiStreamManager).
     """
 
-    KIND = b"d"
+    KIND = KIND_DYNAMIC
     SPECIAL_STREAM_COUNT = 2
     STREAM_INDEX = 1
 

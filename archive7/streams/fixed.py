@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import TreeCorruptError
-from ..layout import BLOCK_HEAD, FLAG_TRASH, TRASH_EXTENT, TRASH_HEAD
+from ..layout import BLOCK_HEAD, FLAG_TRASH, KIND_FIXED, TRASH_EXTENT, TRASH_HEAD
 from .block import StreamBlock
 from .manager import StreamManager
 
@@ -21,7 +21,7 @@ class FixedMultiStreamManager(StreamManager):
     Source: seed 001 (angelos.archive7.streams.FixedMultiStreamManager).
     """
 
-    KIND = b"f"
+    KIND = KIND_FIXED
     SPECIAL_BLOCK_COUNT = 1
     SPECIAL_STREAM_COUNT = 1
     STREAM_TRASH = 0

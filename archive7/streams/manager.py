@@ -21,6 +21,8 @@ from ..layout import (
     ARCHIVE_HEADER,
     ARCHIVE_MAGIC,
     BLOCK_HEAD,
+    KIND_NONE,
+    KIND_SINGLE,
     NO_POSITION,
     PLAIN_SIZE,
     STREAM,
@@ -115,7 +117,7 @@ class StreamManager(BaseStreamManager):
     Source: seed 001 (angelos.archive7.streams.StreamManager).
     """
 
-    KIND = b"m"  # type in the archive header: a container is opened by its own kind only
+    KIND = KIND_NONE  # a container is opened by its own kind of manager only
 
     def __init__(
         self, filename: Path | str, secret: bytes, *, container: Container | None = None
@@ -141,17 +143,14 @@ class StreamManager(BaseStreamManager):
         return cls("", b"", container=container)
 
     def _check_kind(self) -> None:
-        """A container belongs to one kind of manager; a new one takes its kind."""
+        """A container is opened by its own kind of manager; a new one has none yet."""
         container = self.container
-        at = len(ARCHIVE_MAGIC)
-        found = container.header[at : at + 1]
-        if not container.streams and not self.is_readonly:
-            if found != self.KIND:
-                container.header = ARCHIVE_MAGIC + self.KIND + container.header[at + 1 :]
-        elif found != self.KIND or len(container.streams) > self.SPECIAL_STREAM_COUNT:
+        if container.streams and (
+            container.kind != self.KIND or len(container.streams) > self.SPECIAL_STREAM_COUNT
+        ):
             raise FormatError(
-                f"the container is of kind {found!r} with {len(container.streams)} special "
-                f"streams, {type(self).__name__} is for {self.KIND!r}"
+                f"the container is of kind {container.kind} with {len(container.streams)} special "
+                f"streams, {type(self).__name__} is for kind {self.KIND}"
             )
 
     def _open_special(self) -> None:
@@ -302,6 +301,7 @@ class StreamManager(BaseStreamManager):
         for stream in self._special:
             stream.save()
         self.container.streams = [bytes(stream) for stream in self._special]
+        self.container.kind = self.KIND
 
     def commit(self, *, durable: bool = False) -> int:
         """Commit everything written so far; return the commit number.
@@ -386,7 +386,7 @@ class SingleStreamManager(StreamManager):
     Source: seed 001 (angelos.archive7.streams.SingleStreamManager).
     """
 
-    KIND = b"s"
+    KIND = KIND_SINGLE
     SPECIAL_BLOCK_COUNT = 1
     SPECIAL_STREAM_COUNT = 1
     STREAM_DATA = 0

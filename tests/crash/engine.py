@@ -22,7 +22,6 @@ from archive7.device import Device
 from archive7.keyslots import Secrets
 from archive7.layout import (
     ARCHIVE_HEADER,
-    ARCHIVE_MAGIC,
     DATA_SIZE,
     SLOTS_OFFSET,
 )
@@ -107,9 +106,6 @@ class Manager(DynamicMultiStreamManager):
         return UUID(int=(self._drawn << 64) | 0x7000_0000_0000)
 
 
-_BEGINNING: Final = ARCHIVE_MAGIC + Manager.KIND
-
-
 class StreamSession(Session):
     """Streams under a manager."""
 
@@ -179,7 +175,7 @@ class StreamSession(Session):
         del self.model[name]
 
     def _set_header(self, rng: random.Random) -> None:
-        header = _BEGINNING + rng.randbytes(ARCHIVE_HEADER.size - len(_BEGINNING))
+        header = rng.randbytes(ARCHIVE_HEADER.size)
         self.manager.meta = header
         self.model[HEADER] = header
 
@@ -271,8 +267,7 @@ class StreamEngine(Engine):
     def create(self, device: Device) -> Session:
         device.truncate(SLOTS_OFFSET)
         write_copies(device, self._superblock, self._master)
-        header = _BEGINNING.ljust(ARCHIVE_HEADER.size, b"\0")
-        container = Container(device, self._superblock, self._master, create=True, header=header)
+        container = Container(device, self._superblock, self._master, create=True)
         return StreamSession(_over(container), {HEADER: container.header})
 
     def open(self, device: Device, *, readonly: bool = False) -> Session:

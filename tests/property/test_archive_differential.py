@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.archives import Vaults, tree_of
 
 from archive7 import Archive
+from tests.unit.archives import Vaults, tree_of
 
 MODES = [k + b + p for k in "rwxa" for b in ("", "b") for p in ("", "+")]
 NAMES = ("a", "b", "c")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.unit.archives import Vaults, assert_sound, open_archive, tree_of
 from tests.unit.test_filesystem import Host, host_tree, look, outcome
 
@@ -25,7 +26,7 @@ SIZES = (0, 1, 100, 4008, 4009, 20_000)
 Call = Callable[[Any], object]
 
 
-class Rollback(Exception):
+class RollbackError(Exception):
     """Leaves a transaction."""
 
 
@@ -157,8 +158,8 @@ class Model:
                     else:
                         self.call()
                 if not is_kept:
-                    raise Rollback
-        except Rollback:
+                    raise RollbackError
+        except RollbackError:
             self.restore(copy)
         self.log.append(f"{'keep' if is_kept else 'undo'} {depth}")
         self.compare()

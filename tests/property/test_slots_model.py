@@ -62,16 +62,22 @@ class Model:
 class Slots(RuleBasedStateMachine):
     """One writing session after another."""
 
-    @initialize(used=st.sets(st.integers(1, 60), min_size=1), gap=st.integers(0, 5))
-    def open(self, used: set[int], gap: int) -> None:
+    @initialize(
+        used=st.sets(st.integers(1, 40), min_size=1, max_size=20),
+        gap=st.integers(0, 5),
+        tight=st.booleans(),
+    )
+    def open(self, used: set[int], gap: int, tight: bool) -> None:
         count = max(used) + gap
         self.table = SlotTable(count)
+        self.table.is_tight = tight
         first = State(1, frozenset(used), count)
         self.model = Model(1, set(used), [first])
+        self.look(first)
 
     # --- the working state
 
-    @rule(count=st.one_of(st.integers(1, 8), st.sampled_from([30, 256])))
+    @rule(count=st.one_of(st.integers(1, 3), st.integers(1, 8), st.sampled_from([30, 256])))
     def take(self, count: int) -> None:
         self.hand_out(count)
 
@@ -104,6 +110,13 @@ class Slots(RuleBasedStateMachine):
             slot = slots.pop(data.draw(st.integers(0, len(slots) - 1)))
             self.table.release(slot)
             self.model.working.remove(slot)
+
+    @precondition(lambda self: self.model.working)
+    @rule(data=st.data())
+    def release_all(self, data: st.DataObject) -> None:
+        slots = data.draw(st.lists(st.sampled_from(sorted(self.model.working)), unique=True))
+        self.table.release_all(slots)
+        self.model.working -= set(slots)
 
     @rule()
     def savepoint(self) -> None:
@@ -149,7 +162,12 @@ class Slots(RuleBasedStateMachine):
         self.model.taken = set()
         assert self.table.fresh_count == 0
 
-    @rule(readers=st.booleans(), look=st.booleans())
+    @rule()
+    def look_again(self) -> None:
+        """A pass over the map of the same durable root, in the middle of what comes after it."""
+        self.look(self.model.roots[0])
+
+    @rule(readers=st.sampled_from([False, False, True]), look=st.booleans())
     def sync(self, readers: bool, look: bool) -> None:
         model, table = self.model, self.table
         table.durable()
@@ -161,6 +179,7 @@ class Slots(RuleBasedStateMachine):
         table.reuse(durable.number)
         if look:
             self.look(durable)
+            self.nothing_free_is_unknown()
 
     def look(self, durable: State) -> None:
         """The pass over the map of the last durable root."""
@@ -169,9 +188,11 @@ class Slots(RuleBasedStateMachine):
         for slot in (*durable.refs, *range(first, first + count)):
             used[slot] = 1
         self.table.learn(used)
+
+    def nothing_free_is_unknown(self) -> None:
         if self.model.savepoints or self.table.pending_count:
             return
-        # nothing but the durable root, the working state and what it released is in the way
+        # only the durable root, the working state and what it released are in the way
         free = self.table.count - len(self.model.protected() | self.model.taken)
         assert self.table.free_count >= free, "the pass lost free slots"
 
@@ -222,10 +243,6 @@ class Slots(RuleBasedStateMachine):
     def rewind(self) -> None:
         self.table.rewind()
 
-    @rule(tight=st.booleans())
-    def fill_the_disc(self, tight: bool) -> None:
-        self.table.is_tight = tight
-
     @invariant()
     def counts_are_right(self) -> None:
         table = self.table
@@ -234,7 +251,7 @@ class Slots(RuleBasedStateMachine):
         assert table.fresh_count >= 0
 
 
-Slots.TestCase.settings = settings(max_examples=150, stateful_step_count=60)
+Slots.TestCase.settings = settings(max_examples=300, stateful_step_count=60)
 test_slots_keep_the_reuse_rule: Any = Slots.TestCase
 
 
@@ -291,3 +308,29 @@ def test_much_is_more_than_4_mib_and_a_16th(free: int) -> None:
     assert SlotTable(100).is_much(free) is (free > 1024)
     assert SlotTable(16 * 5000).is_much(5000) is False
     assert SlotTable(16 * 5000).is_much(5001) is True
+
+
+def test_pass_leaves_slots_that_rest_for_readers_to_reuse() -> None:
+    """Freed by the pass and once more by `reuse`, a slot would go to two commits."""
+    table = SlotTable(10)
+    table.release(5)
+    table.commit(2)
+    table.durable()
+    used = bytearray(b"\1" * 11)
+    used[5] = 0
+    table.learn(used)
+    assert table.free_count == 0
+    table.reuse(2)
+    assert table.take(1) == [(5, 1)]
+    table.commit(3)
+    table.reuse(3)
+    assert table.free_count == 0
+
+
+def test_slot_that_went_with_the_tail_is_not_committed() -> None:
+    table = SlotTable(10)
+    assert table.take(1) == [(11, 1)]
+    table.release(11)
+    assert table.cut_tail(1) == 1
+    table.commit(2)
+    assert table.count == 10

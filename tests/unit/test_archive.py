@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.archives import KEY, Vaults, assert_sound, digest, noise, open_archive, tree_of
 
 import archive7
 from archive7 import Archive
 from archive7.errors import LockedError, UsageError
 from archive7.keyslots import KdfCost
+from tests.unit.archives import KEY, Vaults, assert_sound, digest, noise, open_archive, tree_of
 
 CHEAP = KdfCost(memory_kib=19456, passes=2, lanes=1)
 
@@ -235,7 +235,7 @@ def test_threads_share_an_archive(vaults: Vaults) -> None:
                     archive.remove(path)
                     archive.sync()
                 archive.listdir("/")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - for the main thread
             failed.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
@@ -253,6 +253,7 @@ def test_threads_share_an_archive(vaults: Vaults) -> None:
 def test_one_file_object_may_be_used_by_threads(vaults: Vaults) -> None:
     archive = vaults.memory()
     with archive.open("/f", "wb") as file:
+
         def write(number: int) -> None:
             for _ in range(200):
                 file.write(bytes([number]) * 100)

@@ -1,4 +1,4 @@
-"""Fault injection: the n-th call of every kind fails, in every public operation, once and for good.
+"""Faults: the n-th call of every kind fails, in every public operation, once and for good.
 
 Whatever happens, the operation raises or succeeds whole; what was committed is there; the archive
 goes on or can be reopened, and check finds nothing.  With a disc that records, a failed sync also
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.devices import Fault, FaultingDevice, RecordingDevice
-from tests.disk import Disk
-from tests.unit.archives import Tree, noise, open_archive, tree_of
 
 from archive7 import Archive
 from archive7.errors import Archive7Error, RecoveredWarning
+from tests.devices import Fault, FaultingDevice, RecordingDevice
+from tests.disk import Disk
+from tests.unit.archives import Tree, noise, open_archive, tree_of
 
 
 def _open_file(archive: Archive) -> None:
@@ -153,7 +153,13 @@ def reopened(disk: Disk) -> Tree:
 
 
 def inject(
-    name: str, start: Disk, kind: str, at: int, fault: Fault, persistent: bool, expected: list[Tree]
+    name: str,
+    start: Disk,
+    kind: str,
+    at: int,
+    fault: Fault,
+    persistent: bool,
+    expected: list[Tree],
 ) -> bool:
     """One run with one fault; False if the operation makes fewer calls than that."""
     disk = start.copy()

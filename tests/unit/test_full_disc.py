@@ -1,4 +1,4 @@
-"""A full disc: FullError, everything committed intact, deleting works, and a retry once there is room.
+"""A full disc: FullError, all committed intact, deleting works, a retry once there is room.
 
 On a tmpfs of a few MiB where the tests may mount one, and on a device with a limit everywhere.
 """
@@ -6,6 +6,7 @@ On a tmpfs of a few MiB where the tests may mount one, and on a device with a li
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.devices import RecordingDevice
-from tests.disk import Disk
-from tests.unit.archives import Tree, assert_sound, noise, open_archive, tree_of
 
 from archive7 import Archive
 from archive7.errors import FullError
+from tests.devices import RecordingDevice
+from tests.disk import Disk
+from tests.unit.archives import Tree, assert_sound, noise, open_archive, tree_of
 
 ROOM = 6 << 20
 
@@ -57,15 +58,17 @@ def full(request: pytest.FixtureRequest) -> Any:
 
 def fill_up(archive: Archive, size: int = 200_000) -> Tree:
     """Write files until the disc is full; the tree that was committed."""
-    for number in range(1000):
+    for number in itertools.count():
         try:
             archive.write_bytes(f"/{number}", noise(size, number))
         except FullError as error:
-            assert error.errno == errno.ENOSPC
-            assert isinstance(error, OSError)
-            assert error.filename is not None
-            return tree_of(archive)
-    raise AssertionError("the disc never got full")
+            caught = error
+            break
+        assert number < 1000, "the disc never got full"
+    assert isinstance(caught, OSError)
+    assert caught.errno == errno.ENOSPC
+    assert caught.filename is not None
+    return tree_of(archive)
 
 
 def test_a_full_disc_raises_and_keeps_what_was_committed(full: Any) -> None:

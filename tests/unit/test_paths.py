@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from tests.unit.archives import Vaults
-from tests.unit.test_filesystem import Host, look, outcome
 
 from archive7 import Archive
 from archive7.errors import Archive7Error, LoopError, NameTooLongError, NotFoundError, PathError
+from tests.unit.archives import Vaults
+from tests.unit.test_filesystem import Host, look, outcome
 
 
 @pytest.fixture
@@ -159,7 +159,21 @@ def test_names_that_are_not_utf8_are_refused_with_a_clear_message(archive: Archi
 
 
 def test_names_have_255_bytes_of_utf8_and_keep_their_form(archive: Archive) -> None:
-    names = ["é" * 127, "e\u0301", "é", "日本語", " ", "a b", "\n", "\\", "~", "-", "..." , "a.", "\x7f"]
+    names = [
+        "é" * 127,
+        "e\u0301",
+        "é",
+        "日本語",
+        " ",
+        "a b",
+        "\n",
+        "\\",
+        "~",
+        "-",
+        "...",
+        "a.",
+        "\x7f",
+    ]
     for name in names:
         archive.write_bytes(f"/{name}", name.encode())
     assert archive.listdir("/") == sorted(names, key=str.encode)

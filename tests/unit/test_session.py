@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.archives import Vaults, noise, open_archive, tree_of
 
 from archive7 import Archive
 from archive7.errors import ClosedError, ExistsError, NotFoundError, TransactionError
+from tests.unit.archives import Vaults, noise, open_archive, tree_of
 
 
-class Undone(Exception):
+class UndoneError(Exception):
     """Leaves a transaction."""
 
 
@@ -86,7 +86,7 @@ def test_a_transaction_is_one_commit_and_readers_see_it_whole(
 
 def test_an_exception_undoes_a_transaction_and_comes_out(archive: Archive) -> None:
     before = tree_of(archive), commits(archive)
-    for error in (Undone, KeyboardInterrupt, MemoryError):
+    for error in (UndoneError, KeyboardInterrupt, MemoryError):
         with pytest.raises(error), archive.transaction():
             archive.mkdir("/d")
             archive.write_bytes("/d/big", noise(2_000_000))
@@ -99,17 +99,17 @@ def test_an_exception_undoes_a_transaction_and_comes_out(archive: Archive) -> No
 def test_savepoints_are_kept_and_undone_on_their_own(archive: Archive) -> None:
     with archive.transaction():
         archive.write_bytes("/1", b"one")
-        with pytest.raises(Undone), archive.transaction():
+        with pytest.raises(UndoneError), archive.transaction():
             archive.write_bytes("/2", b"two")
             with archive.transaction():
                 archive.write_bytes("/3", b"three")
-            raise Undone
+            raise UndoneError
         assert archive.listdir("/") == ["1", "old"]
         with archive.transaction():
             archive.write_bytes("/4", b"four")
-            with pytest.raises(Undone), archive.transaction():
+            with pytest.raises(UndoneError), archive.transaction():
                 archive.remove("/1")
-                raise Undone
+                raise UndoneError
     assert archive.listdir("/") == ["1", "4", "old"]
 
 
@@ -122,8 +122,8 @@ def test_deep_savepoints_come_undone_in_order(archive: Archive) -> None:
                     nest(depth + 1)
                 assert archive.exists(f"/{depth}")
                 if depth % 3 == 0:
-                    raise Undone
-        except Undone:
+                    raise UndoneError
+        except UndoneError:
             assert not archive.exists(f"/{depth}")
 
     nest(1)
@@ -205,11 +205,11 @@ def test_rollback_throws_away_what_files_handed_over(archive: Archive) -> None:
 
 def test_files_opened_in_an_undone_part_are_closed_and_others_go_on(archive: Archive) -> None:
     outer = archive.open("/old", "r+b", 0)
-    with pytest.raises(Undone), archive.transaction():
+    with pytest.raises(UndoneError), archive.transaction():
         outer.write(b"changed and longer")
         inner = archive.open("/inner", "w+b", 0)
         inner.write(b"gone")
-        raise Undone
+        raise UndoneError
     assert outer.seek(0) == 0
     assert outer.read() == b"old"
     outer.seek(0, 2)
@@ -224,10 +224,10 @@ def test_files_opened_in_an_undone_part_are_closed_and_others_go_on(archive: Arc
 
 
 def test_a_buffer_of_an_undone_part_does_not_come_back(archive: Archive) -> None:
-    with pytest.raises(Undone), archive.transaction():
+    with pytest.raises(UndoneError), archive.transaction():
         file = archive.open("/inner", "wb")
         file.write(b"in the buffer")
-        raise Undone
+        raise UndoneError
     with pytest.raises(ClosedError):
         file.close()
     assert archive.listdir("/") == ["old"]
@@ -265,15 +265,14 @@ def test_a_transaction_keeps_other_threads_waiting(archive: Archive) -> None:
 def test_an_uncommitted_transaction_of_a_dead_process_is_gone(vaults: Vaults) -> None:
     archive = vaults.open("x")
     archive.write_bytes("/kept", b"kept")
-    with pytest.raises(Undone), archive.transaction():
+    with pytest.raises(UndoneError), archive.transaction():
         archive.write_bytes("/lost", noise(3_000_000))
         data = vaults.path().read_bytes()  # as a kill would leave it
-        raise Undone
+        raise UndoneError
     other = vaults.path("other.ar7")
     other.write_bytes(data)
-    with warnings.catch_warnings():
-        with vaults.open("r+", "other.ar7") as opened:
-            assert opened.listdir("/") == ["kept"]
+    with warnings.catch_warnings(), vaults.open("r+", "other.ar7") as opened:
+        assert opened.listdir("/") == ["kept"]
 
 
 def test_an_archive_is_neither_pickled_nor_copied(archive: Archive) -> None:

@@ -1119,7 +1119,7 @@ def test_fixed_streams_keep_their_own_data(fixed: Vault) -> None:
 
 def test_more_fixed_streams_than_the_file_has_are_empty(tmp_path: Path) -> None:
     path = tmp_path / "vault.ar7"
-    with SingleStreamManager(path, KEY) as manager:
+    with FixedMultiStreamManager(path, KEY) as manager:
         manager.commit()
     with ThreeStreams(path, KEY) as wider:
         put(wider.special_stream(3), 0, b"new")
@@ -1496,6 +1496,10 @@ def test_defect_14_seek_walks_nothing_and_blocks_cost_no_sync(dynamic: Vault) ->
     assert file.read(4008) == content(1000 * 4008)[987 * 4008 : 988 * 4008]
     assert counts.opened - before == 1
     file.seek(0)
+    file.write(b"the first commit of a session syncs once")
+    manager.save_meta()
+    assert counts.syncs == syncs + 1
+    file.seek(0)
     file.write(content(300 * 4008, 1))
     manager.save_meta()
-    assert counts.syncs == syncs
+    assert counts.syncs == syncs + 1
