@@ -445,7 +445,8 @@ class Archive(Session):
         or cannot be read meanwhile is reported in the result, the rest goes on.
         Args: progress: called as ``progress(done bytes, all bytes, path)``.
         """
-        return import_tree(self, source, path_text(target), progress)
+        own = self._container.device.identity
+        return import_tree(self, source, path_text(target), progress, own)
 
     def export_tree(
         self,

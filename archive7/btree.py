@@ -40,6 +40,8 @@ class BTree:
     a stream of its own.  Cost of one operation: one block per level at most, most of them cached.
     """
 
+    _version = 0  # rises with every change
+
     def __init__(self, store: NodeStore, root: int) -> None:
         self._store = store
         self._root = root
@@ -66,7 +68,7 @@ class BTree:
         self._nodes: dict[int, TreeNode] = {}
         self._dirty: dict[int, TreeNode] = {}
         self._free: int | None = None  # head of the free list, not read yet
-        self._version = 0
+        self._version += 1  # iterators must not go on in the nodes that they hold
 
     # --- nodes
 

@@ -37,6 +37,7 @@ class Device(ABC):
     name: str
     is_readonly: bool
     locks: Locks
+    identity: tuple[int, int] | None = None  # device and inode of a file on the host
 
     @abstractmethod
     def pread(self, size: int, offset: int) -> bytes:
@@ -107,6 +108,8 @@ class FileDevice(Device):
             flags |= os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self.path, flags | _BINARY, 0o600)
         self.locks = FileLocks(self._descriptor)
+        status = os.fstat(self._descriptor)
+        self.identity = status.st_dev, status.st_ino
         self._unsent = (0, 0)  # begin and end of what was written in a row, not started yet
         if self.size() == 0 and self.path.is_dir():
             self.close()

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
-from .errors import Archive7Error, ExistsError, PathError, UsageError
+from .errors import ExistsError, PathError, UsageError
 
 if TYPE_CHECKING:
     from .listing import DirEntry
@@ -67,8 +67,11 @@ class Transfer:
 class _Report:
     """Counts, and calls the caller's progress function."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
+    def __init__(
+        self, total: int, progress: Progress | None, own: tuple[int, int] | None = None
+    ) -> None:
         self.done = Transfer()
+        self.own = own
         self._total = total
         self._progress = progress
 
@@ -87,15 +90,22 @@ class _Report:
 
 
 def import_tree(
-    archive: Tree, source: str | os.PathLike[str], target: str, progress: Progress | None
+    archive: Tree,
+    source: str | os.PathLike[str],
+    target: str,
+    progress: Progress | None,
+    own: tuple[int, int] | None,
 ) -> Transfer:
-    """Copy a folder or file of the host into the directory `target` of an archive."""
+    """Copy a folder or file of the host into the directory `target` of an archive.
+
+    `own` is device and inode of the archive itself, which is left out.
+    """
     origin = os.fspath(source)
     if not isinstance(origin, str):
         raise UsageError("the source must be a str path")
     os.lstat(origin)
     total = _host_size(origin) if progress is not None else 0
-    report = _Report(total, progress)
+    report = _Report(total, progress, own)
     base = target.rstrip("/")
     with archive.transaction():
         if os.path.isdir(origin):
@@ -142,6 +152,9 @@ def _import_one(archive: Tree, origin: str, target: str, report: _Report) -> Non
     except OSError as error:
         report.skip(origin, error.strerror or str(error))
         return
+    if (status.st_dev, status.st_ino) == report.own:
+        report.skip(origin, "this is the archive itself")
+        return
     try:
         _import_entry(archive, origin, target, status, link, report)
     except PathError as error:  # something else stands there, or a link leads to no UTF-8
@@ -181,10 +194,11 @@ def _import_file(archive: Tree, origin: str, target: str, report: _Report) -> bo
         report.skip(origin, error.strerror or str(error))
         return False
     with open(descriptor, "rb", buffering=0) as source:
-        first = _read(source, origin, report)
+        size = os.fstat(descriptor).st_size
+        first = _read(source, origin, report, min(_CHUNK, size + 1))
         if first is None:
             return False
-        if len(first) < _CHUNK:
+        if len(first) <= size < _CHUNK:
             archive.write_bytes(target, first)
             report.add(len(first), target)
             return True
@@ -200,10 +214,10 @@ def _import_file(archive: Tree, origin: str, target: str, report: _Report) -> bo
     return True
 
 
-def _read(source: object, origin: str, report: _Report) -> bytes | None:
+def _read(source: object, origin: str, report: _Report, size: int = _CHUNK) -> bytes | None:
     """The next chunk; None where the host cannot read it."""
     try:
-        return bytes(source.read(_CHUNK))  # type: ignore[attr-defined]
+        return bytes(source.read(size))  # type: ignore[attr-defined]
     except OSError as error:
         report.skip(origin, error.strerror or str(error))
         return None
@@ -352,14 +366,14 @@ def _export_file(
         raise ExistsError(
             17, "the file exists on the host: give overwrite=True to replace it", name.path
         ) from None
-    with open(descriptor, "wb", buffering=0) as file, archive.open(source, "rb") as origin:
-        try:
+    try:
+        with open(descriptor, "wb", buffering=0) as file, archive.open(source, "rb", 0) as origin:
             while chunk := origin.read(_CHUNK):
                 file.write(chunk)
                 report.add(len(chunk), source)
-        except Archive7Error:
-            os.unlink(name.target, **name.where)
-            raise
-        if hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), status.st_mode & _MODE_MASK)
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), status.st_mode & _MODE_MASK)
+    except BaseException:  # nothing half-written is left, also by Ctrl-C
+        os.unlink(name.target, **name.where)
+        raise
     os.utime(name.target, ns=(status.st_mtime_ns, status.st_mtime_ns), **name.where)

@@ -10,7 +10,7 @@ import random
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from archive7.errors import RecoveredWarning
@@ -65,12 +65,12 @@ class Campaign:
     """Runs workloads and judges their crash states.
 
     Args:
-        engine: what is driven.
+        engines: what is driven, by turns.
         per_workload: crash states of each.
     """
 
-    def __init__(self, engine: Engine, *, per_workload: int = 100) -> None:
-        self._engine = engine
+    def __init__(self, engines: Sequence[Engine], *, per_workload: int = 100) -> None:
+        self._engines = engines
         self._per_workload = per_workload
         self.tally = Tally()
 
@@ -95,19 +95,20 @@ class Campaign:
 
     def workload(self, seed: int) -> None:
         """Record one workload and judge its crash states."""
-        with scaled(is_small=seed % 4 != 0):
-            recorder = Recorder(self._engine, seed)
+        engine = self._engines[seed % len(self._engines)]
+        with scaled(is_small=seed % 5 != 0):
+            recorder = Recorder(engine, seed)
             try:
                 recording = recorder.run()
                 self.tally.workloads += 1
                 self.tally.operations += recording.now
-                self._judge_all(recording, random.Random(~seed))
+                self._judge_all(engine, recording, random.Random(~seed))
             except ViolationError as violation:
                 raise CampaignError(violation, recorder.recording) from violation
 
-    def _judge_all(self, recording: Recording, rng: random.Random) -> None:
+    def _judge_all(self, engine: Engine, recording: Recording, rng: random.Random) -> None:
         for case in cases(recording, rng, self._per_workload):
-            judge(self._engine, case, rng, is_deep=rng.random() < 0.3)
+            judge(engine, case, rng, is_deep=rng.random() < 0.3)
             self.tally.states[case.kind] += 1
 
 

@@ -75,6 +75,10 @@ class Session(ABC):
     def close(self) -> None:
         """Commit everything durably and close."""
 
+    @abstractmethod
+    def refresh(self) -> None:
+        """Follow the writer (readers)."""
+
     @property
     @abstractmethod
     def container(self) -> Container:
@@ -164,7 +168,7 @@ class StreamSession(Session):
         name = stream.identity.bytes
         self.model[name] = b""
         self._held[name] = stream
-        self._put(name, 0, rng.randbytes(_size(rng)))
+        self._put(name, 0, rng.randbytes(size(rng)))
         self._let_go(rng, name)
 
     def _delete(self, name: bytes) -> None:
@@ -189,7 +193,7 @@ class StreamSession(Session):
     def _write(self, rng: random.Random, name: bytes) -> None:
         old = len(self.model[name])
         offset = rng.choice((old, old, rng.randint(0, old), rng.randint(0, old + 2 * DATA_SIZE)))
-        self._put(name, offset, rng.randbytes(_size(rng)))
+        self._put(name, offset, rng.randbytes(size(rng)))
         self._let_go(rng, name)
 
     def _put(self, name: bytes, offset: int, data: bytes) -> None:
@@ -238,6 +242,9 @@ class StreamSession(Session):
         while self._savepoints:
             self.container.release(self._savepoints.pop())
 
+    def refresh(self) -> None:
+        self.manager.refresh()
+
     def _forget_closed(self) -> None:
         self._held = {n: stream for n, stream in self._held.items() if not stream.is_closed}
 
@@ -246,7 +253,7 @@ class StreamSession(Session):
         self.manager.close()
 
 
-def _size(rng: random.Random) -> int:
+def size(rng: random.Random) -> int:
     """Bytes to write: a few, a block, some blocks, a long run now and then."""
     drawn = rng.random()
     if drawn < 0.45:

@@ -9,9 +9,17 @@ import argparse
 import random
 import sys
 import time
+from typing import Final
 
+from tests.crash.archives import ArchiveEngine
 from tests.crash.campaign import Campaign, CampaignError
-from tests.crash.engine import StreamEngine
+from tests.crash.engine import Engine, StreamEngine
+
+ENGINES: Final[dict[str, tuple[type[Engine], ...]]] = {
+    "streams": (StreamEngine,),
+    "archive": (ArchiveEngine,),
+    "both": (StreamEngine, ArchiveEngine),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,12 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workloads", type=int, default=1 << 30, help="stop after that many")
     parser.add_argument("--per-workload", type=int, default=100, help="states of each workload")
     parser.add_argument("--seed", type=int, help="of the first workload")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="both", help="what is driven")
     parser.add_argument("--keep-going", action="store_true", help="count violations, do not stop")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     began, violations = time.monotonic(), 0
-    campaign = Campaign(StreamEngine(), per_workload=options.per_workload)
+    engines = [make() for make in ENGINES[options.engine]]
+    campaign = Campaign(engines, per_workload=options.per_workload)
 
     def is_over() -> bool:
         if options.states is not None and campaign.tally.count >= options.states:

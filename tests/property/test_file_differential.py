@@ -300,7 +300,9 @@ opening = st.tuples(st.just("open"), st.just(0), modes, buffers, newlines)
 
 @settings(max_examples=150)
 @given(opening, st.lists(moves, min_size=30, max_size=70))
-def test_files_behave_as_those_of_open(first: tuple[Any, ...], rest: list[tuple[Any, ...]]) -> None:
+def test_files_behave_as_those_of_open(
+    first: tuple[Any, ...], rest: list[tuple[Any, ...]]
+) -> None:
     with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         game = Game(folder)
         try:

@@ -119,9 +119,7 @@ class Positions(RuleBasedStateMachine):
     @invariant()
     def free_is_what_may_be_given_out(self) -> None:
         for position in range(self.end + 3):
-            assert self.table.is_free(position) is (
-                position in self.free or position >= self.end
-            )
+            assert self.table.is_free(position) is (position in self.free or position >= self.end)
 
 
 Positions.TestCase.settings = settings(max_examples=150, stateful_step_count=50)

@@ -37,6 +37,7 @@ class State:
 class Savepoint:
     mark: tuple[int, int, int]
     refs: frozenset[int]
+    taken: frozenset[int]
 
 
 @dataclass
@@ -121,7 +122,8 @@ class Slots(RuleBasedStateMachine):
     @rule()
     def savepoint(self) -> None:
         self.table.savepoints += 1
-        savepoint = Savepoint(self.table.mark(), frozenset(self.model.working))
+        refs, taken = frozenset(self.model.working), frozenset(self.model.taken)
+        savepoint = Savepoint(self.table.mark(), refs, taken)
         self.model.savepoints.append(savepoint)
 
     @precondition(lambda self: self.model.savepoints)
@@ -137,7 +139,7 @@ class Slots(RuleBasedStateMachine):
         self.table.savepoints -= 1
         self.table.undo(savepoint.mark)
         self.model.working = set(savepoint.refs)
-        self.model.taken &= self.model.working
+        self.model.taken = set(savepoint.taken)
 
     @rule()
     def rollback(self) -> None:

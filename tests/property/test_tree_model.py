@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
 from sortedcontainers import SortedDict
 
 from archive7.btree import BTree
@@ -95,34 +88,37 @@ class Walk:
     last: bytes | None = None
 
 
-class Trees(RuleBasedStateMachine):
+class Trees:
     """A tree, what it should hold now, and what it held at the last commit."""
 
     tree: BTree
 
-    def begin(self) -> None:
+    def __init__(self) -> None:
         self.model: SortedDict[bytes, bytes] = SortedDict()
         self.committed: SortedDict[bytes, bytes] = SortedDict()
         self.walks: list[Walk] = []
 
+    def play(self, moves: list[tuple[Any, ...]]) -> None:
+        for name, *arguments in moves:
+            getattr(self, name)(*arguments)
+            assert list(self.tree.check()) == []
+        self.end()
+
+    def end(self) -> None:
+        raise NotImplementedError
+
     # --- changes
 
-    @rule(key=keys, size=value_sizes, salt=salts)
     def insert(self, key: bytes, size: int, salt: int) -> None:
         is_new = key not in self.model
         assert self.tree.insert(key, value_of(size, salt)) is is_new
         self.model[key] = value_of(size, salt)
 
-    @rule(key=keys, size=value_sizes, salt=salts)
     def insert_if_new(self, key: bytes, size: int, salt: int) -> None:
         is_new = key not in self.model
         assert self.tree.insert(key, value_of(size, salt), replace=False) is is_new
         self.model.setdefault(key, value_of(size, salt))
 
-    @rule(
-        start=st.integers(0, 300), count=st.integers(1, 120), size=value_sizes,
-        order=st.sampled_from(["rising", "falling", "shuffled"]), is_long=st.booleans(),
-    )  # fmt: skip
     def insert_many(self, start: int, count: int, size: int, order: str, is_long: bool) -> None:
         numbers = list(range(start, start + count))
         if order == "falling":
@@ -132,26 +128,22 @@ class Trees(RuleBasedStateMachine):
         for number in numbers:
             self.insert((LONG if is_long else b"") + b"%05d" % number, size, number & 0xFF)
 
-    @rule(key=keys)
     def delete(self, key: bytes) -> None:
         assert self.tree.delete(key) is (key in self.model)
         self.model.pop(key, None)
 
-    @precondition(lambda self: self.model)
-    @rule(data=st.data(), count=st.integers(1, 80), reverse=st.booleans())
-    def delete_many(self, data: st.DataObject, count: int, reverse: bool) -> None:
-        start = data.draw(st.integers(0, len(self.model) - 1))
+    def delete_at(self, place: float, count: int, is_falling: bool) -> None:
+        """Items that are there, one behind the other."""
+        start = int(place * len(self.model))
         found = list(self.model)[start : start + count]
-        for key in found[::-1] if reverse else found:
+        for key in found[::-1] if is_falling else found:
             assert self.tree.delete(key) is True
             del self.model[key]
 
-    @rule(extra=st.integers(1, 300))
     def too_long_key(self, extra: int) -> None:
         with pytest.raises(UsageError, match="512"):
             self.tree.insert(b"k" * (MAX_KEY_SIZE + extra), b"")
 
-    @rule(items=st.dictionaries(keys, value_sizes, max_size=40))
     def load(self, items: dict[bytes, int]) -> None:
         rising = [(key, value_of(items[key], 7)) for key in sorted(items)]
         if self.model:
@@ -161,14 +153,16 @@ class Trees(RuleBasedStateMachine):
             self.tree.load(rising)
             self.model.update(rising)
 
+    def flush(self) -> None:
+        self.tree.flush()
+        assert not self.tree.is_changed
+
     # --- reading
 
-    @rule(key=keys)
     def get(self, key: bytes) -> None:
         assert self.tree.get(key) == self.model.get(key)
         assert (key in self.tree) is (key in self.model)
 
-    @rule(low=keys, high=st.one_of(st.none(), keys), reverse=st.booleans())
     def items(self, low: bytes, high: bytes | None, reverse: bool) -> None:
         found = list(self.tree.items(low, high, reverse=reverse))
         wanted = [
@@ -177,21 +171,18 @@ class Trees(RuleBasedStateMachine):
         ]
         assert found == wanted
 
-    @rule()
     def length(self) -> None:
         assert len(self.tree) == len(self.model)
 
-    @rule(low=st.one_of(st.just(b""), keys), high=st.one_of(st.none(), keys),
-          reverse=st.booleans())  # fmt: skip
-    def start_walk(self, low: bytes, high: bytes | None, reverse: bool) -> None:
-        if len(self.walks) < 6:
-            items = self.tree.items(low, high, reverse=reverse)
-            self.walks.append(Walk(items, low, high, reverse))
+    def start_walk(self, low: bytes, high: bytes | None, reverse: bool, steps: int) -> None:
+        items = self.tree.items(low, high, reverse=reverse)
+        self.walks = [*self.walks[-5:], Walk(items, low, high, reverse)]
+        self.walk_on(len(self.walks) - 1, steps)
 
-    @precondition(lambda self: self.walks)
-    @rule(data=st.data(), steps=st.integers(1, 12))
-    def walk_on(self, data: st.DataObject, steps: int) -> None:
-        walk = data.draw(st.sampled_from(self.walks))
+    def walk_on(self, number: int, steps: int) -> None:
+        if not self.walks:
+            return
+        walk = self.walks[number % len(self.walks)]
         for _ in range(steps):
             wanted = self.nearest(walk)
             found = next(walk.items, None)
@@ -200,6 +191,17 @@ class Trees(RuleBasedStateMachine):
                 self.walks.remove(walk)
                 return
             walk.last = found[0]
+
+    def change_under_walk(self, number: int, offset: int, size: int, is_insert: bool) -> None:
+        """Change what an iterator gives next, or gave last, or what lies beside it."""
+        if not self.walks:
+            return
+        last = self.walks[number % len(self.walks)].last or b""
+        if is_insert:
+            self.insert((last + bytes([abs(offset)]))[:MAX_KEY_SIZE], size, 3)
+        elif self.model:
+            at = self.model.bisect_left(last) + offset
+            self.delete(self.model.keys()[max(0, min(at, len(self.model) - 1))])
 
     def nearest(self, walk: Walk) -> bytes | None:
         """What an iterator has to give next."""
@@ -211,10 +213,6 @@ class Trees(RuleBasedStateMachine):
                 low, take = walk.last, (False, False)
         return next(self.model.irange(low, high, inclusive=take, reverse=walk.reverse), None)
 
-    @invariant()
-    def tree_is_whole(self) -> None:
-        assert list(self.tree.check()) == []
-
     def everything_is_there(self) -> None:
         assert list(self.tree.items()) == list(self.model.items())
         assert list(self.tree.items(reverse=True)) == list(self.model.items())[::-1]
@@ -225,26 +223,18 @@ class Trees(RuleBasedStateMachine):
 class MemoryTrees(Trees):
     """Over a store in memory."""
 
-    @initialize()
-    def create(self) -> None:
-        self.begin()
+    def __init__(self) -> None:
+        super().__init__()
         self.store = MemoryStore()
         self.tree = BTree.create(self.store)
         self.commit()
 
-    @rule()
-    def flush(self) -> None:
-        self.tree.flush()
-        assert not self.tree.is_changed
-
-    @rule()
-    def commit(self) -> None:
+    def commit(self, durable: bool = True) -> None:
         self.tree.flush()
         self.committed = self.model.copy()
         self.saved = dict(self.store.nodes), dict(self.store.values)
         self.nothing_is_lost()
 
-    @rule()
     def rollback(self) -> None:
         """Iterators go on in what is there now."""
         self.store.nodes, self.store.values = (dict(part) for part in self.saved)
@@ -252,22 +242,24 @@ class MemoryTrees(Trees):
         self.model = self.committed.copy()
         self.everything_is_there()
 
-    @rule()
     def reopen(self) -> None:
         self.commit()
         self.tree = BTree(self.store, self.tree.root)
         self.walks.clear()
         self.everything_is_there()
 
+    def die(self) -> None:
+        self.rollback()
+
     def nothing_is_lost(self) -> None:
         """Every node is in the tree or on its free list, every large value has its item."""
         assert {position for position, _, _ in self.tree.nodes()} == set(self.store.nodes)
         far = [v for k, v in self.model.items() if len(k) + len(v) > MAX_ITEM_SIZE]
         assert sorted(self.store.values.values()) == sorted(far)
+        assert sorted(self.tree.far_records()) == sorted(self.store.values)
 
-    def teardown(self) -> None:
-        if hasattr(self, "tree"):
-            self.reopen()
+    def end(self) -> None:
+        self.reopen()
 
 
 class TwoStreams(FixedMultiStreamManager):
@@ -279,9 +271,8 @@ class TwoStreams(FixedMultiStreamManager):
 class StreamTrees(Trees):
     """In a stream of a container, with its commits and rollbacks."""
 
-    @initialize()
-    def create(self) -> None:
-        self.begin()
+    def __init__(self) -> None:
+        super().__init__()
         self.device = MemoryDevice()
         self.attach(create_container(self.device, SECRETS, replace=False))
         self.commit(False)
@@ -291,20 +282,17 @@ class StreamTrees(Trees):
         self.tree = tree_in(self.manager.special_stream(1))
         self.walks.clear()
 
-    @rule(durable=st.booleans())
     def commit(self, durable: bool) -> None:
         self.tree.flush()
         self.manager.commit(durable=durable)
         self.committed = self.model.copy()
 
-    @rule()
     def rollback(self) -> None:
         self.manager.rollback()
         self.tree.reset()
         self.model = self.committed.copy()
         self.everything_is_there()
 
-    @rule()
     def reopen(self) -> None:
         self.tree.flush()
         self.manager.close()
@@ -312,32 +300,62 @@ class StreamTrees(Trees):
         self.committed = self.model.copy()
         self.everything_is_there()
 
-    @rule()
     def die(self) -> None:
         """Killed: what is there is the last commit."""
-        survivor = MemoryDevice(self.device.getvalue())
-        self.device = survivor
-        self.attach(open_container(survivor, SECRETS, readonly=False))
+        self.device = MemoryDevice(self.device.getvalue())
+        self.attach(open_container(self.device, SECRETS, readonly=False))
         self.model = self.committed.copy()
         self.everything_is_there()
 
-    def teardown(self) -> None:
-        if not hasattr(self, "manager"):
-            return
+    def end(self) -> None:
         self.reopen()
         self.manager.close()
         container = open_container(self.device, SECRETS, readonly=True)
         with TwoStreams.over(container) as manager:
             seen = Audit()
-            tree = tree_in(manager.special_stream(1))
-            audit_tree(container, tree, "the tree", seen)
+            audit_tree(container, tree_in(manager.special_stream(1)), "the tree", seen)
             audit(manager, loose=seen.owners)
 
 
-MemoryTrees.TestCase.settings = settings(max_examples=120, stateful_step_count=50)
-StreamTrees.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-test_tree_is_a_sorted_dict: Any = MemoryTrees.TestCase
-test_tree_in_a_stream_is_a_sorted_dict: Any = StreamTrees.TestCase
+highs = st.one_of(st.none(), keys)
+steps = st.integers(0, 12)
+moves = st.one_of(
+    st.tuples(st.sampled_from(["insert", "insert", "insert_if_new"]), keys, value_sizes, salts),
+    st.tuples(
+        st.just("insert_many"), st.integers(0, 300), st.integers(1, 120), value_sizes,
+        st.sampled_from(["rising", "falling", "shuffled"]), st.booleans(),
+    ),
+    st.tuples(st.just("delete"), keys),
+    st.tuples(st.just("delete_at"), st.floats(0, 1), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("delete_at"), st.floats(0, 1), st.integers(1, 200), st.booleans()),
+    st.tuples(st.just("too_long_key"), st.integers(1, 300)),
+    st.tuples(st.just("load"), st.dictionaries(keys, value_sizes, max_size=20)),
+    st.tuples(st.just("get"), keys),
+    st.tuples(st.just("items"), keys, highs, st.booleans()),
+    st.tuples(st.sampled_from(["flush", "length", "rollback", "reopen", "die"])),
+    st.tuples(st.just("commit"), st.booleans()),
+    st.tuples(
+        st.just("start_walk"), st.one_of(st.just(b""), keys), highs, st.booleans(), steps
+    ),
+    st.tuples(st.just("walk_on"), st.integers(0, 5), steps),
+    st.tuples(
+        st.just("change_under_walk"), st.integers(0, 5), st.integers(-2, 2), st.integers(0, 60),
+        st.booleans(),
+    ),
+)  # fmt: skip
+histories = st.lists(moves, min_size=30, max_size=80)
+
+
+@settings(max_examples=200)
+@given(histories)
+def test_tree_is_a_sorted_dict(history: list[tuple[Any, ...]]) -> None:
+    MemoryTrees().play(history)
+
+
+@settings(max_examples=100)
+@given(histories)
+def test_tree_in_a_stream_is_a_sorted_dict(history: list[tuple[Any, ...]]) -> None:
+    StreamTrees().play(history)
 
 
 # --- what a random walk seldom meets

@@ -192,6 +192,18 @@ def test_stat_has_what_os_stat_has(vaults: Vaults) -> None:
         archive.utime("/f", (1, 2), ns=(1, 2))  # type: ignore[call-overload]
 
 
+def test_makedirs_makes_all_or_nothing(vaults: Vaults) -> None:
+    """Not as `os.makedirs`, which leaves what it made before it failed."""
+    archive = vaults.memory()
+    archive.write_bytes("/file", b"x")
+    for path in ("/a/../file", "/a/b/" + "n" * 256, "/a/b/../../file/c"):
+        with pytest.raises(OSError):
+            archive.makedirs(path)
+        assert archive.listdir("/") == ["file"]
+    archive.makedirs("/a/../b/c")
+    assert sorted(tree_of(archive)) == ["a", "b", "b/c", "file"]
+
+
 def test_a_walk_may_be_pruned_and_may_remove(vaults: Vaults) -> None:
     archive = vaults.memory()
     for name in ("/a/b/c", "/a/skip/d", "/e"):
