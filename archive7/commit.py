@@ -460,7 +460,7 @@ class Container(Snapshot):
     @property
     def must_finish(self) -> bool:
         """Whether `close` has something to write."""
-        return not self._is_settled
+        return not (self._is_settled and self.blocks.map.is_folded)
 
     def close(self) -> None:
         """Throw uncommitted changes away, fold, sync, settle; idempotent.

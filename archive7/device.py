@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 import sys
 import weakref
 from abc import ABC, abstractmethod
@@ -63,6 +64,10 @@ class Device(ABC):
     def close(self) -> None:
         """Give the locks and the descriptor back; idempotent."""
 
+    def _refuse_readonly(self) -> None:
+        if self.is_readonly:
+            raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.name)
+
     def __enter__(self) -> Device:
         return self
 
@@ -111,7 +116,7 @@ class FileDevice(Device):
         status = os.fstat(self._descriptor)
         self.identity = status.st_dev, status.st_ino
         self._unsent = (0, 0)  # begin and end of what was written in a row, not started yet
-        if self.size() == 0 and self.path.is_dir():
+        if stat.S_ISDIR(status.st_mode):
             self.close()
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.name)
         _devices.add(self)
@@ -158,8 +163,7 @@ class FileDevice(Device):
         return b"".join(parts)
 
     def pwrite(self, data: Buffer, offset: int) -> None:
-        if self.is_readonly:
-            raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.name)
+        self._refuse_readonly()
         descriptor, view = self._open(), memoryview(data)
         try:
             done = _pwrite(descriptor, view, offset)
@@ -188,6 +192,7 @@ class FileDevice(Device):
             os.fsync(descriptor)
 
     def truncate(self, size: int) -> None:
+        self._refuse_readonly()
         os.ftruncate(self._open(), size)
 
     def size(self) -> int:
@@ -265,8 +270,7 @@ class MemoryDevice(Device):
         return bytes(self._bytes[offset : offset + size])
 
     def pwrite(self, data: Buffer, offset: int) -> None:
-        if self.is_readonly:
-            raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.name)
+        self._refuse_readonly()
         if offset > len(self._bytes):
             self._bytes.extend(bytes(offset - len(self._bytes)))
         self._bytes[offset : offset + len(data)] = data
@@ -275,6 +279,7 @@ class MemoryDevice(Device):
         return None
 
     def truncate(self, size: int) -> None:
+        self._refuse_readonly()
         if size < len(self._bytes):
             del self._bytes[size:]
         else:
@@ -318,8 +323,7 @@ class ObjectDevice(Device):
         return b"".join(parts)
 
     def pwrite(self, data: Buffer, offset: int) -> None:
-        if self.is_readonly:
-            raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.name)
+        self._refuse_readonly()
         view = memoryview(data)
         try:
             self._target.seek(offset)
@@ -335,7 +339,10 @@ class ObjectDevice(Device):
         self._target.flush()
 
     def truncate(self, size: int) -> None:
+        self._refuse_readonly()
         self._target.truncate(size)
+        if self.size() < size:  # io.BytesIO does not grow
+            self.pwrite(b"\0", size - 1)
 
     def size(self) -> int:
         return self._target.seek(0, os.SEEK_END)

@@ -36,7 +36,7 @@ def rng(seed: int) -> random.Random:
     return random.Random(seed)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def need_secretbox() -> Callable[[], None]:
     """Skips, with what is missing, where suite 2 cannot run; fails with ARCHIVE7_REQUIRE_ALL=1."""
 

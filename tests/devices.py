@@ -92,6 +92,11 @@ class RecordingDevice(Device):
         self.disk.apply(operation)
         self.log.append(operation)
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process was killed."""
+        return self._is_dead
+
     def acknowledge(self, note: Any) -> None:
         """Note that something was promised at this point of the log."""
         self.acknowledged.append((len(self.log), note))

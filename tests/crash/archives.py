@@ -225,6 +225,8 @@ class ArchiveSession(Session):
 class ArchiveEngine(Engine):
     """Archives with a raw key; the superblock is kept, no key is derived twice."""
 
+    name = "archive"
+
     def __init__(self) -> None:
         self._superblock, self._master = create(SUITE_XAES256GCM, Secrets(key=bytes(range(32))))
 

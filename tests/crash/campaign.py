@@ -1,7 +1,6 @@
 """A campaign: workloads one after the other, and crash states of each, judged.
 
-Everything follows from the seed; `python -m tests.crash.run --seed S --workloads 1` does the same
-again.
+Everything but nonces and keys follows from the seed; a failure tells how to see it again.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from archive7.errors import RecoveredWarning
 from tests.crash.cuts import power_cut
 from tests.crash.engine import Engine, one_cipher
+from tests.crash.history import NEVER
 from tests.crash.recorder import Recorder, Recording, ViolationError
 from tests.crash.scale import scaled
 from tests.crash.verdict import Case, judge
@@ -30,6 +30,13 @@ class Tally:
     operations: int = 0
     states: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Count what another campaign did as well."""
+        self.workloads += other.workloads
+        self.operations += other.operations
+        self.states += other.states
+        self.seconds += other.seconds
 
     @property
     def count(self) -> int:
@@ -48,14 +55,17 @@ class Tally:
 class CampaignError(AssertionError):
     """A violation, with what is needed to see it again."""
 
-    def __init__(self, violation: ViolationError, recording: Recording) -> None:
+    def __init__(
+        self, violation: ViolationError, recording: Recording, engine: Engine, per_workload: int
+    ) -> None:
         notes = "\n".join(
             f"  {at:5} {what}" for at, what in recording.notes if at <= violation.at + 3
         )
         super().__init__(
             f"seed {recording.seed}, operation {violation.at} of {recording.now}: "
             f"{violation.what}\nthe workload until then:\n{notes}\n"
-            f"again: python -m tests.crash.run --seed {recording.seed} --workloads 1"
+            f"again: python -m tests.crash.run --engine {engine.name} --seed {recording.seed} "
+            f"--workloads 1 --per-workload {per_workload}"
         )
         self.violation = violation
         self.recording = recording
@@ -104,7 +114,9 @@ class Campaign:
                 self.tally.operations += recording.now
                 self._judge_all(engine, recording, random.Random(~seed))
             except ViolationError as violation:
-                raise CampaignError(violation, recorder.recording) from violation
+                raise CampaignError(
+                    violation, recorder.recording, engine, self._per_workload
+                ) from violation
 
     def _judge_all(self, engine: Engine, recording: Recording, rng: random.Random) -> None:
         for case in cases(recording, rng, self._per_workload):
@@ -122,7 +134,12 @@ def moments(recording: Recording, rng: random.Random, count: int) -> list[int]:
         for at in range(start, len(log))
         if isinstance(op := log[at], Write) and 8 <= op.pages[0][0] < 16
     ]
+    # and soon after a call that did not return
+    broken = [s.begun for s in recording.history.states if s.acked == NEVER and s.begun >= start]
     drawn = [rng.randint(start, len(log)) for _ in range(count // 2)]
+    if broken:
+        soon = [rng.choice(broken) + rng.randint(1, 7) for _ in range(count // 5)]
+        drawn += [min(at, len(log)) for at in soon]
     drawn += [rng.choice(late or [start]) for _ in range(count - len(drawn))]
     return sorted(drawn)
 
@@ -136,6 +153,8 @@ def cases(recording: Recording, rng: random.Random, count: int) -> Iterator[Case
             disk.apply(operation)
         done = at
         drawn = rng.random()
+        if any(0 < at - state.begun < 8 for state in history.states if state.acked == NEVER):
+            drawn += 0.3  # readers are the first to see what a failed commit left
         durable = history.allowed(at, power=True)
         allowed = history.allowed(at, power=False)
         if drawn < 0.6:

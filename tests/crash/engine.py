@@ -16,7 +16,7 @@ from unittest import mock
 from uuid import UUID
 
 from archive7 import snapshot
-from archive7.commit import Container, Savepoint
+from archive7.commit import Container
 from archive7.crypto import SUITE_XAES256GCM, BlockCipher, block_cipher
 from archive7.device import Device
 from archive7.keyslots import Secrets
@@ -25,6 +25,7 @@ from archive7.layout import (
     DATA_SIZE,
     SLOTS_OFFSET,
 )
+from archive7.savepoint import Savepoint
 from archive7.streams import DataStream, DynamicMultiStreamManager
 from archive7.superblock import create, write_copies
 from tests.crash.history import Content
@@ -87,6 +88,8 @@ class Session(ABC):
 
 class Engine(ABC):
     """Makes and opens what is driven."""
+
+    name: str
 
     @abstractmethod
     def create(self, device: Device) -> Session:
@@ -267,6 +270,8 @@ def size(rng: random.Random) -> int:
 
 class StreamEngine(Engine):
     """Streams on a container with a raw key; the superblock is kept, no key is derived twice."""
+
+    name = "streams"
 
     def __init__(self) -> None:
         self._superblock, self._master = create(SUITE_XAES256GCM, Secrets(key=bytes(range(32))))

@@ -6,6 +6,7 @@ of operations on the disk.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,3 +76,12 @@ class History:
                 if (state.durable if is_lossy else state.acked) <= now:
                     break
         return found
+
+
+def digest(content: Content) -> str:
+    """A short name for a content."""
+    found = hashlib.sha256()
+    for name in sorted(content):
+        for part in (name, content[name]):
+            found.update(len(part).to_bytes(8, "big") + part)
+    return found.hexdigest()[:16]

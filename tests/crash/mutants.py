@@ -12,6 +12,7 @@ from unittest import mock
 
 from archive7 import commit, opening, slots, snapshot
 from archive7.commit import Container
+from archive7.errors import CorruptError
 from archive7.layout import RING_PLACES
 from archive7.locks import Lock
 from archive7.map import entry_slot
@@ -128,7 +129,7 @@ def unverified() -> AbstractContextManager[Any]:
             try:
                 found = opening.differences(nodes, root, base)
                 return [entry_slot(entry) for _, entry in found]
-            except opening.CorruptError:
+            except CorruptError:
                 return []
 
         return verify

@@ -10,10 +10,12 @@ from __future__ import annotations
 import random
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from archive7.errors import Archive7Error, RecoveredWarning, SyncFailedError
+from archive7.errors import RecoveredWarning, SyncFailedError
 from archive7.layout import SLOTS_OFFSET
 from tests.crash.cuts import power_cut
 from tests.crash.engine import Engine, Session
@@ -238,7 +240,8 @@ class Recorder:
             note("close, a sync fails")
         else:
             note("close")
-        self._promise(session.close, session.model, durable=True)
+        with _killing(plain):
+            self._promise(session.close, session.model, durable=True)
 
     def _leave(self, session: Session, plain: RecordingDevice) -> None:
         """After a failed sync nothing is written any more: close, or die."""
@@ -258,11 +261,11 @@ class Recorder:
         if drawn < 0.25:
             plain.kill_at = self._now + rng.randint(1, 120)
             note(f"will be killed at {plain.kill_at}")
-        elif drawn < 0.35:
-            fault = rng.choice((Fault.EIO, Fault.LATE, Fault.LATE, Fault.SHORT, Fault.INTERRUPT))
+        elif drawn < 0.38:
+            fault = rng.choice((Fault.LATE, Fault.LATE, Fault.LATE, Fault.EIO, Fault.SHORT))
             device.arm("pwrite", rng.randint(1, 12), fault, where=_is_ring)
             note(f"a root will fail: {fault.name}")
-        elif drawn < 0.45:
+        elif drawn < 0.46:
             fault = rng.choice(tuple(Fault))
             device.arm("pwrite", rng.randint(1, 40), fault, where=_is_slot)
             note(f"a block will fail: {fault.name}")
@@ -276,20 +279,23 @@ class Recorder:
 
     def _guarded(self, session: Session, device: FaultingDevice) -> None:
         """One action; what fails by our will is rolled back."""
+        plain = device.inner
+        assert isinstance(plain, RecordingDevice)
         try:
-            self._action(session)
-        except SyncFailedError:
-            raise
+            with _killing(plain):
+                self._action(session)
         except EXPECTED as error:
-            capacity = getattr(device.inner, "capacity", None)
+            if isinstance(error, SyncFailedError):
+                raise
+            capacity = plain.capacity
             if not device.fired and capacity is None:
                 raise
             self.recording.note(f"failed: {error!r}")
             if session.container.is_failed:
                 raise
             self._after_failure(session)
-            if self._rng.random() < 0.5 and isinstance(device.inner, RecordingDevice):
-                device.inner.capacity = None
+            if self._rng.random() < 0.5:
+                plain.capacity = None
 
     def _after_failure(self, session: Session) -> None:
         """The session goes on, in the last committed state or in the one just tried."""
@@ -376,12 +382,20 @@ class Recorder:
         self.recording.history.acknowledge(state, self._now, durable=durable)
 
 
+@contextmanager
+def _killing(plain: RecordingDevice) -> Iterator[None]:
+    """When the process is killed, whatever error took the place of that is Killed."""
+    try:
+        yield
+    except BaseException as error:
+        if plain.is_dead:
+            raise Killed from error
+        raise
+
+
 def _is_ring(offset: int) -> bool:
     return offset < SLOTS_OFFSET
 
 
 def _is_slot(offset: int) -> bool:
     return offset >= SLOTS_OFFSET
-
-
-__all__ = ["Archive7Error", "Recorder", "Recording", "ViolationError", "difference"]

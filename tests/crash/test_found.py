@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from archive7.errors import SyncFailedError
 from archive7.layout import RING_OFFSET, RING_PLACES
-from tests.crash.engine import HEADER, Session, StreamEngine, one_cipher
+from archive7.slots import SlotTable
+from tests.crash.engine import Session, StreamEngine, one_cipher
 from tests.crash.history import Content
 from tests.devices import Fault, FaultingDevice, Killed, RecordingDevice
-from tests.disk import KEPT, LOST, PAGE, Disk, FailedSync, PowerCut
+from tests.disk import KEPT, LOST, PAGE, Disk, FailedSync, Fate, Sync
 
 pytestmark = pytest.mark.filterwarnings("ignore::archive7.errors.RecoveredWarning")
 
@@ -28,6 +29,11 @@ def _one_cipher() -> Iterator[None]:
 @pytest.fixture
 def engine() -> StreamEngine:
     return StreamEngine()
+
+
+def ring_but(lost: int) -> Fate:
+    """Roots arrive, but for one; blocks do not."""
+    return lambda _, page: KEPT if page in RING and page != lost else LOST
 
 
 def fill(session: Session, rng: random.Random) -> None:
@@ -61,47 +67,45 @@ def reopen(engine: StreamEngine, disk: Disk, model: Content) -> tuple[Session, R
     return session, device
 
 
+def durable_commits(engine: StreamEngine, count: int) -> tuple[Session, RecordingDevice]:
+    """A session after one small commit and some durable ones."""
+    rng = random.Random(count)
+    device = RecordingDevice(Disk())
+    session = engine.create(device)
+    fill(session, rng)
+    for _ in range(count):
+        session.touch(rng)
+        session.commit(durable=True)
+    return session, device
+
+
 @pytest.mark.parametrize("commits", range(1, 9))
 def test_ring_that_looks_settled_after_a_kill(engine: StreamEngine, commits: int) -> None:
     """Killed between the last write of a close and its sync: the ring looks settled, is not."""
     rng = random.Random(commits)
-    for back in range(1, 4):
-        disk = Disk()
-        device = RecordingDevice(disk)
-        session = engine.create(device)
-        fill(session, rng)
-        for _ in range(commits):
-            session.touch(rng)
-            session.commit(durable=True)
-        model = dict(session.model)
-        device.kill_at = _length_after_close(engine, device, session) - back
+    session, device = durable_commits(engine, commits)
+    session.close()
+    end = max(at for at, op in enumerate(device.log) if isinstance(op, Sync))
+    for back in range(3):
+        session, device = durable_commits(engine, commits)
+        disk, model = device.disk, dict(session.model)
+        device.kill_at = end - back
         with pytest.raises(Killed):
             session.close()
         session, device = reopen(engine, disk, model)
         may_be = [model, *small_commits(session, rng, 9)]
         device.kill()
         for lost in RING:
-            cut = disk.cut(lambda _, page, lost=lost: KEPT if page in RING and page != lost else 0)
+            cut = disk.cut(ring_but(lost))
             assert found_in(engine, cut) in may_be
-
-
-def _length_after_close(engine: StreamEngine, device: RecordingDevice, session: Session) -> int:
-    """How long the log would be if the session were closed now: 13 operations and the locks."""
-    return len(device.log) + 13
 
 
 @pytest.mark.parametrize("commits", range(1, 5))
 def test_ring_that_looks_settled_after_a_failed_sync(engine: StreamEngine, commits: int) -> None:
     """One place has the durable root, the copies in all others were lost by a failed sync."""
     rng = random.Random(1)
-    disk = Disk()
-    device = RecordingDevice(disk)
-    session = engine.create(device)
-    fill(session, rng)
-    for _ in range(commits):
-        session.touch(rng)
-        session.commit(durable=True)
-    model = dict(session.model)
+    session, device = durable_commits(engine, commits)
+    disk, model = device.disk, dict(session.model)
     device.kill()
     session, device = reopen(engine, disk, model)
     small_commits(session, rng, 9)  # in all places but one
@@ -126,13 +130,83 @@ class _Worst(random.Random):
         return 0.0
 
 
-def _fates(rng: random.Random) -> Iterator[Callable[[int, int], int]]:
+def _fates(rng: random.Random) -> Iterator[Fate]:
     yield lambda _number, _page: LOST
     yield lambda _number, page: KEPT if page in RING else LOST
     for lost in RING:
-        yield lambda _, page, lost=lost: KEPT if page in RING and page != lost else LOST
+        yield ring_but(lost)
     for _ in range(40):
         yield lambda _number, page: rng.choice((LOST, 7, KEPT)) if page in RING else LOST
 
 
-__all__ = ["HEADER", "FailedSync", "PowerCut"]
+def test_undoing_slots_that_went_with_the_tail() -> None:
+    """Handed out, freed and cut in one transaction that then fails."""
+    table = SlotTable(4)
+    mark = table.mark()
+    ((first, count),) = table.take(3)
+    for slot in range(first, first + count):
+        table.release(slot)
+    assert table.cut_tail(1) == 3
+    table.undo(mark)
+    assert table.count == 4
+
+
+def spilled(engine: StreamEngine, disk: Disk) -> list[Content]:
+    """A commit whose last slots were handed out and freed again: a free end of the file."""
+    device = RecordingDevice(disk)
+    session = engine.create(device)
+    rng = random.Random(3)
+    fill(session, rng)
+    session.commit(durable=True)
+    made = [dict(session.model)]
+    session.touch(rng)
+    back = session.savepoint()
+    for _ in range(6):
+        session.touch(rng)
+        session.savepoint()
+    back()
+    session.touch(rng)
+    session.commit(durable=False)
+    return [*made, dict(session.model)]
+
+
+def test_file_that_lost_a_free_end(engine: StreamEngine) -> None:
+    """The file is shorter than the root says, and all that the root refers to is there."""
+    disk = Disk()
+    may_be = spilled(engine, disk)
+    last = disk.size // PAGE - 1
+    assert found_in(engine, disk.cut(lambda _, page: LOST if page == last else KEPT)) in may_be
+
+
+def test_file_that_lost_a_free_end_in_a_failed_sync(engine: StreamEngine) -> None:
+    """The page cache shows the end that the disk has not; the root gets marked all the same."""
+    disk = Disk()
+    may_be = spilled(engine, disk)
+    disk.apply(FailedSync(frozenset({disk.size // PAGE - 1})))
+    reopen(engine, disk, may_be[-1])
+    assert found_in(engine, disk.cut(lambda _, __: LOST)) in may_be
+
+
+def test_base_whose_copy_was_lost_by_a_failed_sync(engine: StreamEngine) -> None:
+    """Of two copies of the base the one that is kept while settling is not on the disk."""
+    rng = random.Random(5)
+    device = RecordingDevice(Disk())
+    session = engine.create(device)
+    fill(session, rng)
+    small_commits(session, rng, 1)
+    for _ in range(3):
+        session.touch(rng)
+        session.commit(durable=True)
+    may_be = [dict(session.model), *small_commits(session, rng, 1)]
+    ring = session.container.ring.read()
+    assert ring[0].hash == ring[7].hash == ring[1].base_hash, "the base stands in places 0 and 7"
+    device.kill()
+    disk = device.disk
+    disk.apply(FailedSync(frozenset({RING[0]})))
+    before = disk.copy()
+    _, device = reopen(engine, disk, may_be[-1])
+    syncs = [at for at, op in enumerate(device.log) if isinstance(op, Sync)]
+    for operation in device.log[: syncs[1]]:
+        before.apply(operation)
+    torn = before.cut(lambda _, page: 0x0F if page == RING[7] else LOST)
+    assert found_in(engine, torn) in may_be

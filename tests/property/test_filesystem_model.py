@@ -62,7 +62,9 @@ def some_call(rng: random.Random) -> tuple[str, Call]:
     data = rng.randbytes(rng.choice(SIZES))
     plain = path.replace("..", ".")  # where it fails half-way the host keeps what it has made
     mode = rng.choice(("wb", "xb", "ab", "r+b", "w+b"))
-    target = other.rstrip("/")  # not upwards: the parent of ``/`` is ``/``, the folder's is not
+    target = other.rstrip("/").replace(
+        "..", "."
+    )  # not upwards: the parent of ``/`` is ``/``, the folder's is not
     return rng.choice(
         [
             (f"mkdir {path}", lambda s: s.mkdir(path)),

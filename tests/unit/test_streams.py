@@ -460,7 +460,9 @@ def record(**changes: int | bytes) -> bytes:
         "identity": bytes(16), "begin": 5, "end": 9, "count": 5, "length": 20_000,
         "compression": 0,
     }  # fmt: skip
-    return streams.BaseStream.meta_unpack.__globals__["STREAM"].pack(*{**fields, **changes}.values())
+    return streams.BaseStream.meta_unpack.__globals__["STREAM"].pack(
+        *{**fields, **changes}.values()
+    )
 
 
 CORRUPT_RECORDS = {
@@ -604,7 +606,12 @@ def test_save_enforced_writes_the_block_anyway(dynamic: Vault) -> None:
 def test_next_and_previous_stop_at_the_edges(dynamic: Vault) -> None:
     stream = filled(dynamic.manager, 3 * 4008)
     assert stream.block.index == 0
-    assert [stream.next(), stream.next(), stream.next(), stream.next()] == [True, True, False, False]
+    assert [stream.next(), stream.next(), stream.next(), stream.next()] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert stream.block.index == 2
     assert [stream.previous(), stream.previous(), stream.previous()] == [True, True, False]
     assert stream.block.index == 0
