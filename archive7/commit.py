@@ -255,7 +255,8 @@ class Container(Snapshot):
         """Nothing can be written any more: the archive has to be opened anew."""
         self._is_failed = True
         # what readers find may not be whole: they have to verify
-        self.device.locks.release(Lock.RECOVERED)
+        with contextlib.suppress(OSError):  # what is raised is why it failed
+            self.device.locks.release(Lock.RECOVERED)
 
     @contextlib.contextmanager
     def rolling_back(self) -> Iterator[None]:
@@ -487,6 +488,7 @@ class Container(Snapshot):
         if self.is_changed:
             self.rollback()
         if not self.must_finish:
+            self._cut_excess()
             return
         if not self.root.flags & FLAG_TRASH:
             self.settle_down()

@@ -31,7 +31,7 @@ class PositionTable:
         self._starts: list[int] = []
         self._counts: dict[int, int] = {}
         self._cursor = 0
-        self._log: list[tuple[bool, int, int]] = []  # (taken, first, count)
+        self._log: list[tuple[bool | None, int, int]] = []  # (taken, first, count)
         self._is_busy = False  # in the middle of a change
         self.is_complete = True  # False: free positions may be missing in the list
         for first, count in free:
@@ -108,11 +108,11 @@ class PositionTable:
         self._cursor = (self._cursor + _LOOK_AT) % size if size else 0
         return None
 
-    def give(self, first: int, count: int) -> None:
-        """Positions `first` ... are free."""
+    def give(self, first: int, count: int, *, is_unused: bool = False) -> None:
+        """Positions `first` ... are free; `is_unused`: they were taken ahead and held no block."""
         self._is_busy = True
         self._insert(first, count)
-        self._log.append((False, first, count))
+        self._log.append((None if is_unused else False, first, count))
         self._is_busy = False
 
     def _insert(self, first: int, count: int) -> None:
@@ -165,6 +165,8 @@ class PositionTable:
                 self._insert(first, count)
             else:
                 self._remove(first, count)
+                if taken is None:  # free all the same, if an earlier transaction took them
+                    self.is_complete = False
         del self._log[length:]
         if end < self.end:
             self._remove(end, self.end - end)

@@ -206,10 +206,11 @@ class SlotTable:
                     used[first : first + count] = bytes([1]) * count
         end = min(len(used), len(self._table))
         used[0] = 1
+        # what this transaction was handed is known better: still fresh, or released and free
+        known = [(first, self._table[first : min(first + n, end)]) for first, n in self.fresh]
         self._table[1:end] = bytes(used[1:end]).translate(_FROM_USED)
-        for first, count in self.fresh:
-            stop = min(first + count, end)
-            self._table[first:stop] = bytes([_FRESH]) * max(0, stop - first)
+        for first, states in known:
+            self._table[first : first + len(states)] = states
         self.free_count = self._table.count(_FREE)
         self._longest = MAX_RUN
 

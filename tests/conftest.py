@@ -1,4 +1,4 @@
-"""What all tests share: the modules beside this one, Hypothesis profiles, seeds, small fixtures."""
+"""What all tests share: modules beside this one, Hypothesis profiles, seeds, fixtures."""
 
 from __future__ import annotations
 

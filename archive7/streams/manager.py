@@ -261,7 +261,7 @@ class StreamManager(BaseStreamManager):
 
     def give_run(self, first: int, count: int) -> None:
         """Give back positions that hold no block."""
-        self.container.positions.give(first, count)
+        self.container.positions.give(first, count, is_unused=True)
 
     def free_run(self, first: int, count: int) -> None:
         """Free the blocks at consecutive positions."""

@@ -148,10 +148,16 @@ class StreamSession(Session):
         kind = rng.random()
         if not names or (kind < 0.25 and len(names) < _MOST_STREAMS):
             self._make(rng)
-        elif kind < 0.35 or len(names) >= _MOST_STREAMS:
+        elif kind < 0.34 or len(names) >= _MOST_STREAMS:
             self._delete(rng.choice(names))
-        elif kind < 0.40:
+        elif kind < 0.36:  # much gets free, also at the end of the file
+            for name in rng.sample(names, len(names) - len(names) // 4):
+                self._delete(name)
+        elif kind < 0.38:
             self._set_header(rng)
+        elif kind < 0.40:
+            # positions that nothing uses: the map gets taller without getting larger
+            self.manager.take_run(rng.choice((350, 700, 700, 112_000)))
         elif kind < 0.55:
             self._truncate(rng, rng.choice(names))
         else:

@@ -1,4 +1,5 @@
-"""The crash enumeration for as long as one likes: `python -m tests.crash.run --states 1000000`.
+"""The crash enumeration for as long as one likes: `python -m tests.crash.run --states 1000000`
+for the tree one stands in, `python tests/crash/run.py` for the installed package.
 
 Prints what it did, and at a violation what is needed to see it again.
 """
@@ -11,11 +12,16 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
-from tests.crash.archives import ArchiveEngine
-from tests.crash.campaign import Campaign, CampaignError, Tally
-from tests.crash.engine import Engine, StreamEngine
+ROOT = str(Path(__file__).resolve().parents[2])
+if ROOT not in sys.path:
+    sys.path.append(ROOT)  # behind an installed package, which is what a script is to test
+
+from tests.crash.archives import ArchiveEngine  # noqa: E402 - after the path is right
+from tests.crash.campaign import Campaign, CampaignError, Tally  # noqa: E402
+from tests.crash.engine import Engine, StreamEngine  # noqa: E402
 
 ENGINES: Final[dict[str, tuple[type[Engine], ...]]] = {
     "streams": (StreamEngine,),

@@ -11,12 +11,13 @@ from types import ModuleType
 from typing import Final
 from unittest import mock
 
-from archive7 import blocks, commit, map as chart, slots  # isort: skip
+from archive7 import blocks, commit, map as chart, slots, tail  # isort: skip
 
 SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (commit, "_FRESH_LEAST", 40),  # slots between two forced syncs
     (commit, "_FRESH_MOST", 80),
     (commit, "_CUT_LEAST", 2),  # free slots at the end that are cut in passing
+    (tail, "_LEAST", 4),  # free slots for which the end of the file is moved down
     (slots, "_LITTLE", 8),  # free slots that are not looked for
     (chart, "INLINE_MAX", 12),  # changes in a root
     (chart, "_DIRTY_LIMIT", 3),  # changed nodes in memory

@@ -5,6 +5,7 @@ Each block is opened once and its digest compared; `tests.audit` asserts more an
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from archive7.commit import Container
@@ -134,12 +135,14 @@ class Structure:
         stream = self._manager.special_stream(self._manager.STREAM_TRASH)
         data = bytearray(stream.len)
         stream.read_into(0, memoryview(data))
-        listed: list[int] = []
-        if data:
-            (count,) = TRASH_HEAD.unpack_from(data)
-            body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
-            for first, size in TRASH_EXTENT.iter_unpack(body):
-                listed += range(first, first + size)
-        assert listed == sorted(set(listed)), "the trash is not in order"
-        assert self._owned.isdisjoint(listed), "the trash lists positions in use"
-        assert not listed or 0 < listed[0] <= listed[-1] < root.positions
+        if not data:
+            return
+        (count,) = TRASH_HEAD.unpack_from(data)
+        body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
+        owned, end = sorted(self._owned), 1
+        for first, size in TRASH_EXTENT.iter_unpack(body):
+            assert end <= first < first + size <= root.positions, "the trash is not in order"
+            end = first + size
+            assert bisect_left(owned, first) == bisect_left(owned, end), (
+                f"the trash lists positions in use, from {first} to {end}"
+            )

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from archive7.creation import create_container, open_container
 from archive7.errors import SyncFailedError
-from archive7.layout import RING_OFFSET, RING_PLACES
+from archive7.keyslots import Secrets
+from archive7.layout import RING_OFFSET, RING_PLACES, SUPERBLOCK_SIZE
 from archive7.slots import SlotTable
+from archive7.unlock import read
+from tests.crash.cuts import power_cut
 from tests.crash.engine import Session, StreamEngine, one_cipher
 from tests.crash.history import Content
 from tests.devices import Fault, FaultingDevice, Killed, RecordingDevice
-from tests.disk import KEPT, LOST, PAGE, Disk, FailedSync, Fate, Sync
+from tests.disk import KEPT, LOST, PAGE, Disk, FailedSync, Fate, Sync, Write
 
 pytestmark = pytest.mark.filterwarnings("ignore::archive7.errors.RecoveredWarning")
 
@@ -210,3 +214,24 @@ def test_base_whose_copy_was_lost_by_a_failed_sync(engine: StreamEngine) -> None
         before.apply(operation)
     torn = before.cut(lambda _, page: 0x0F if page == RING[7] else LOST)
     assert found_in(engine, torn) in may_be
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_superblock_copy_is_written_again(number: int) -> None:
+    """A damaged copy, and a power cut at any moment while a writer puts it right."""
+    secrets, rng = Secrets(key=bytes(32)), random.Random(number)
+    disk = Disk()
+    create_container(RecordingDevice(disk), secrets, replace=False).close()
+    page = number * SUPERBLOCK_SIZE // PAGE
+    disk.apply(disk.write(b"\0" * 100, page * PAGE + 100))
+    disk.apply(Sync())
+    device = RecordingDevice(disk.copy())
+    open_container(device, secrets, readonly=False)
+    assert any(isinstance(op, Write) and op.pages[0][0] == page for op in device.log)
+    for operation in device.log:
+        for _ in range(5):
+            _, cut = power_cut(disk, rng)
+            open_container(RecordingDevice(cut), secrets, readonly=False).close()
+        disk.apply(operation)
+    unlocked = read(RecordingDevice(disk), secrets)
+    assert not unlocked.faults

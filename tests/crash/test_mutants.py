@@ -15,7 +15,7 @@ from tests.crash.test_found import (
     test_ring_that_looks_settled_after_a_kill as kill_story,
 )
 
-WORKLOADS, STATES = 60, 100  # of the slice of test_crash, with more states of each
+WORKLOADS, STATES = 150, 60  # as in test_crash, but for more workloads where need be
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
@@ -28,7 +28,7 @@ def test_mutant_is_caught(mutant: Mutant) -> None:
 def test_control_is_not_caught() -> None:
     """What the mutants of a failed root change is right by itself."""
     with resting():
-        Campaign([StreamEngine()], per_workload=40).run(0, WORKLOADS)
+        Campaign([StreamEngine()], per_workload=30).run(0, 60)
 
 
 @pytest.mark.filterwarnings("ignore::archive7.errors.RecoveredWarning")

@@ -175,6 +175,9 @@ class Game:
 
     def open(self, handle: int, mode: str, buffering: int, newline: str | None) -> None:
         self.close(handle)
+        if "x" in mode:  # the host makes another file then, which others do not share
+            for other in range(HANDLES):
+                self.close(other)
         if buffering == 1 and "b" in mode:
             buffering = 2  # line buffering is for text
         if buffering == 0 and "b" not in mode:
