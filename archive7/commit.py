@@ -273,7 +273,9 @@ class Container(Snapshot):
             base_hash=self._durable.hash,
             is_marked=is_marked,
             height=chart.height,
-            flags=self._flags(),
+            flags=self.root.flags & FLAG_BLANKING
+            | self.has_trash * FLAG_TRASH
+            | self.kind << KIND_SHIFT,
             session=self._session,
             sequence=self.superblock.sequence,
             slots=self.slots.count,
@@ -287,10 +289,6 @@ class Container(Snapshot):
             header=self.header,
             changes=dict(chart.changes),
         )
-
-    def _flags(self) -> int:
-        kept = self.root.flags & FLAG_BLANKING
-        return kept | (FLAG_TRASH if self.has_trash else 0) | self.kind << KIND_SHIFT
 
     def _committed(self, root: Root, place: int) -> None:
         self.slots.commit(root.number)

@@ -73,6 +73,7 @@ def read(engine: Engine, case: Case, disk: Disk, *, is_closed: bool = False) -> 
         session = engine.open(device, readonly=True)
         found = session.content()
         session.audit()
+        check_told(case, session)
         if is_closed:
             check_ring(case, session)
     except ViolationError:
@@ -121,6 +122,15 @@ def go_on(case: Case, session: Session, found: Content, rng: random.Random) -> C
     except Exception as error:
         raise case.fail("a writer could not go on: " + _told(error)) from error
     return session.model
+
+
+def check_told(case: Case, session: Session) -> None:
+    """A fallback is never silent."""
+    container = session.container
+    newest = max(root.number for root in container.ring.read().values())
+    told = container.recovered
+    if (told is None) != (newest == container.root.number):
+        raise case.fail(f"opened in commit {container.root.number} of {newest}, told {told}")
 
 
 def check_ring(case: Case, session: Session) -> None:
