@@ -66,8 +66,7 @@ class Container(Snapshot):
         self.is_emergency = False  # under way: an operation that gives space back
         self._is_failed = False
         self._base_place: int | None = None
-        # A ring that looks settled: a kill or a failed sync in `_settle` may have left places that
-        # are not on the disk.  So the first commit writes all of them again and syncs.
+        # A ring that looks settled may not be on the disk: the first commit writes it again.
         self._doubtful = b""
         self._is_settled = True  # the ring holds nothing but marked copies of the root
         if create:
@@ -216,6 +215,7 @@ class Container(Snapshot):
             return self.root.number
         number = self._next
         self._next += 1
+        self.blocks.map.is_changed = True  # also by a fold: a failure has to be rolled back
         try:
             self._write_state(fold)
             is_marked = self.slots.fresh_count > self._fresh_limit()
@@ -485,16 +485,14 @@ class Container(Snapshot):
     def _finish(self) -> None:
         if self.is_changed:
             self.rollback()
-        if not self.must_finish:
-            self._cut_excess()
-            return
-        if not self.root.flags & FLAG_TRASH:
-            self.settle_down()
-        self.commit(durable=True, fold=True)
-        root = self.root
-        if not self._readers_hold() and self.slots.cut_tail(1):
-            self.has_trash = bool(root.flags & FLAG_TRASH)
-            root, _ = self._new_root(self._next, True).with_hash()
-        self._settle(root, self._place, self._base_place)
-        self.root = root
+        if self.must_finish:
+            if not self.root.flags & FLAG_TRASH:
+                self.settle_down()
+            self.commit(durable=True, fold=True)
+            root = self.root
+            if not self._readers_hold() and self.slots.cut_tail(1):
+                self.has_trash = bool(root.flags & FLAG_TRASH)
+                root, _ = self._new_root(self._next, True).with_hash()
+            self._settle(root, self._place, self._base_place)
+            self.root = root
         self._cut_excess()

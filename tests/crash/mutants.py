@@ -28,7 +28,7 @@ def goes_on_after_failed_root() -> AbstractContextManager[Any]:
 
 
 def resting() -> AbstractContextManager[Any]:
-    """No mutant but another right way: a session goes on, the slots of a failed root rest."""
+    """Another way, with what `numbers_reused` needs: the slots of a failed root rest."""
     return mock.patch.object(Container, "_write_root", _write_root_and_go_on(rests=True))
 
 
@@ -36,8 +36,7 @@ def numbers_reused() -> AbstractContextManager[Any]:
     """The next number is that of the present root plus one, whatever was tried before.
 
     As a failed root ends the session, and an opening leaves one root in the ring, this can only
-    be seen where a session goes on after one: over `resting`, the control, which is right as long
-    as numbers are unique.
+    be seen where a session goes on after one: over `resting`, the control.
     """
     do = Container.commit
 

@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archive7.creation import create_container, open_container
 from archive7.device import MemoryDevice
 from archive7.streams import DynamicMultiStreamManager, VirtualFileObject
 from tests.audit import SECRETS, audit_bytes, read_all
+from tests.effort import examples
 
 HANDLES = 2
 
@@ -301,7 +302,7 @@ moves = st.one_of(
 opening = st.tuples(st.just("open"), st.just(0), modes, buffers, newlines)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(opening, st.lists(moves, min_size=30, max_size=70))
 def test_files_behave_as_those_of_open(
     first: tuple[Any, ...], rest: list[tuple[Any, ...]]

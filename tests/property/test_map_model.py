@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -31,6 +30,7 @@ from archive7.layout import (
     NO_ENTRY,
 )
 from archive7.map import Map, entry_slot
+from tests.effort import examples
 
 Entry = tuple[int, bytes]
 FREE = (0, NO_ENTRY[4:])
@@ -245,7 +245,7 @@ class Maps(RuleBasedStateMachine):
         assert self.map.get(position + 1) == NO_ENTRY
 
 
-Maps.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+Maps.TestCase.settings = examples(100, stateful_step_count=40)
 test_map_is_a_dict: Any = Maps.TestCase
 
 

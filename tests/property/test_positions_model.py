@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,6 +18,7 @@ from hypothesis.stateful import (
 from archive7.errors import FullError
 from archive7.layout import MAX_POSITIONS
 from archive7.positions import PositionTable
+from tests.effort import examples
 
 
 def runs(numbers: set[int]) -> list[tuple[int, int]]:
@@ -122,7 +122,7 @@ class Positions(RuleBasedStateMachine):
             assert self.table.is_free(position) is (position in self.free or position >= self.end)
 
 
-Positions.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+Positions.TestCase.settings = examples(150, stateful_step_count=50)
 test_positions_are_a_set: Any = Positions.TestCase
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from archive7.slots import SlotTable
+from tests.effort import examples
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Slots(RuleBasedStateMachine):
         assert table.fresh_count >= 0
 
 
-Slots.TestCase.settings = settings(max_examples=300, stateful_step_count=60)
+Slots.TestCase.settings = examples(300, stateful_step_count=60)
 test_slots_keep_the_reuse_rule: Any = Slots.TestCase
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from archive7.commit import Container
@@ -24,6 +24,7 @@ from archive7.errors import ClosedError, NotFoundError
 from archive7.layout import DATA_SIZE
 from archive7.streams import DataStream, DynamicMultiStreamManager
 from tests.audit import SECRETS, audit_bytes, read_all
+from tests.effort import examples
 
 STREAMS = 6
 
@@ -356,7 +357,7 @@ moves = st.one_of(
 histories = st.lists(moves, min_size=25, max_size=70)
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(histories)
 @example(
     # positions that a stream has taken ahead outlive a rollback to a savepoint
@@ -367,7 +368,7 @@ def test_streams_are_bytearrays(history: list[tuple[Any, ...]]) -> None:
     Game().play(history)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(histories)
 def test_streams_of_the_other_suite_are_bytearrays(
     need_secretbox: Callable[[], None], history: list[tuple[Any, ...]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
@@ -23,6 +23,7 @@ from archive7.layout import DATA_SIZE, MAX_ITEM_SIZE, MAX_KEY_SIZE
 from archive7.streams import FixedMultiStreamManager
 from archive7.streams.registry import tree_in
 from tests.audit import SECRETS, Audit, audit, audit_tree
+from tests.effort import examples
 
 
 class MemoryStore:
@@ -346,13 +347,13 @@ moves = st.one_of(
 histories = st.lists(moves, min_size=30, max_size=80)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(histories)
 def test_tree_is_a_sorted_dict(history: list[tuple[Any, ...]]) -> None:
     MemoryTrees().play(history)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(histories)
 def test_tree_in_a_stream_is_a_sorted_dict(history: list[tuple[Any, ...]]) -> None:
     StreamTrees().play(history)
