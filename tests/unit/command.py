@@ -26,6 +26,11 @@ RUN = [sys.executable, "-m", "archive7"]
 _SECRETS = ("ARCHIVE7_PASSWORD", "ARCHIVE7_KEY_FILE")
 
 
+def default_interrupt() -> None:
+    """In a child: Ctrl-C ends it, also where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Ar7:
     """Runs `ar7` in a folder with a key file from the environment.
 
@@ -85,7 +90,11 @@ class Ar7:
     def start(self, *args: object, **options: Any) -> subprocess.Popen[bytes]:
         """Start a process of its own."""
         return subprocess.Popen(
-            [*RUN, *map(str, args)], cwd=self.folder, env=self.environment, **options
+            [*RUN, *map(str, args)],
+            cwd=self.folder,
+            env=self.environment,
+            preexec_fn=default_interrupt,
+            **options,
         )
 
     def fill(self) -> dict[str, bytes]:
@@ -139,6 +148,7 @@ class Terminal:
             stdout=slave if stdout is None else stdout,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=default_interrupt,  # CI may run with SIGINT ignored
         )
         os.close(slave)
         self.shown = ""
