@@ -70,7 +70,7 @@ class Vault:
         container = create_container(
             path, SECRETS, replace=False, options=Options(suite=suite, header=b"archive7" * 43)
         )
-        self.manager = kind.over(container)
+        self.manager: Any = kind.over(container)
 
     def reopen(self) -> Any:
         """Close and open again, as the seed's callers do."""
