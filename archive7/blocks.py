@@ -113,8 +113,8 @@ class BlockStore(BlockReader):
     ) -> list[bytearray]:
         """The blocks at consecutive positions, verified, each in memory of its own."""
         dirty, cache, open_into = self.dirty, self._cache, self._open_into
-        plains, sealed, offset = [], b"", 0
-        entries = self.map.entries(position, count)
+        plains, offset, end_of_read = [], 0, 0
+        entries, sealed = self.map.entries(position, count), self._sealed
         for i, entry in enumerate(entries):
             plain = dirty.get(position + i)
             if plain is None:
@@ -122,12 +122,10 @@ class BlockStore(BlockReader):
                 kept = cache.pop(entry, None)
                 plain = kept if type(kept) is bytearray else bytearray(kept or PLAIN_SIZE)
                 if kept is None:
-                    if offset >= len(sealed):
-                        sealed, offset = self._read_ahead(position + i, entries[i:]), 0
+                    if offset >= end_of_read:
+                        end_of_read, offset = self._read_ahead(position + i, entries, i), 0
                     if not open_into(sealed, offset, entry[4:], memoryview(plain)):
-                        raise self._damage(
-                            position + i, entry, sealed[offset : offset + BLOCK_SIZE]
-                        )
+                        raise self._damage(position + i, entry, self._sealed_at(offset))
                     self.counts.opened += 1
             if plain[8:28] != (index + i).to_bytes(4, "big") + stream:
                 raise self._stranger(position + i, index + i, stream)

@@ -16,7 +16,7 @@ from .device import Buffer
 from .map import Entry
 
 CACHE_BLOCKS: Final = 6144  # 24 MiB
-_MET: Final = 8192  # how many blocks met before are remembered, about as many as are kept
+MET: Final = 8191  # the bits of the position by which a block that was met is remembered
 
 
 class BlockCache(OrderedDict[Entry, Buffer]):
@@ -27,15 +27,14 @@ class BlockCache(OrderedDict[Entry, Buffer]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._met = bytearray(_MET)  # by 13 bits of the tag, which is random: 8 other bits
+        self.met = bytearray(MET + 1)  # a byte of the tag, which is random
 
-    def offer(self, entry: Entry, plain: Buffer) -> None:
+    def offer(self, position: int, entry: Entry, plain: Buffer) -> None:
         """Keep a copy of a block that had to be read, if that was so not long ago, too."""
-        at = (entry[10] << 8 | entry[11]) % _MET
-        if self._met[at] == entry[9]:
+        if self.met[position & MET] == entry[4]:
             self.keep(entry, bytes(plain))
         else:
-            self._met[at] = entry[9]
+            self.met[position & MET] = entry[4]
 
     def keep(self, entry: Entry, plain: Buffer) -> None:
         """Take a block in."""

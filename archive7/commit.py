@@ -179,6 +179,8 @@ class Container(Snapshot):
         self.check_open()
         self.generation += 1
         self.has_trash = False
+        # what streams had taken ahead before this transaction, and used up in it, is on no list
+        self.positions.is_complete = False
         self._next += 1  # blocks that were sealed for nothing share it with no commit
         self.blocks.commit_number = self._next
         if savepoint is None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ctypes import c_char as _char
 from ctypes import c_ulonglong as _ulonglong
 from ctypes import create_string_buffer as _create_buffer
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import xxhash
 from cryptography.exceptions import InvalidTag
@@ -46,6 +46,7 @@ SUITE_SECRETBOX: Final = 2
 SUITES: Final = {SUITE_XAES256GCM: "xaes256gcm", SUITE_SECRETBOX: "secretbox"}
 _PREFIX_SIZE: Final = 12
 _PREFIX_COUNT: Final = 256
+_SEALED: Final = SEALED_XAES.unpack_from
 
 Buffer = bytes | bytearray | memoryview
 
@@ -153,6 +154,16 @@ class RunBuffer:
         self.plain[:] = bytes(PLAIN_SIZE)
 
 
+class OpenInto(Protocol):
+    """Opens the block at `start` of `sealed` into `plain`; False if it is not genuine.
+
+    `plain` is scratch of the caller: where the answer is False it holds nothing of use.
+    """
+
+    def __call__(self, sealed: memoryview, start: int, tag: bytes, plain: memoryview) -> bool:
+        """Open one block that must have the tag prefix `tag`."""
+
+
 class BlockCipher(ABC):
     """Seals and opens blocks of one kind under one key."""
 
@@ -181,11 +192,8 @@ class BlockCipher(ABC):
         return RunBuffer(count, head_size, self.tag_offset)
 
     @abstractmethod
-    def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
-        """Open the block at `start` of `sealed` into `plain`; False if it is not genuine.
-
-        `plain` is scratch of the caller: where the answer is False it holds nothing of use.
-        """
+    def opener(self) -> OpenInto:
+        """What opens single blocks into scratch memory: see `OpenInto`."""
 
     @abstractmethod
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
@@ -259,23 +267,29 @@ class XaesCipher(BlockCipher):
             at += 12
         return [tag.tobytes() for tag in run.tags[:count]]
 
-    def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
-        try:
-            prefix, nonce, found = SEALED_XAES.unpack_from(sealed, start)
-        except StructError:  # too short
-            return False
-        if found != tag:
-            return False
-        cipher = self._ciphers.get(prefix) or self._cipher(prefix)
-        if cipher is None:
-            return False
-        box = sealed[start + NONCE_SIZE : start + BLOCK_SIZE]
-        try:
-            cipher.decrypt_into(nonce, box, self._aad, plain)
-        except (InvalidTag, ValueError):
-            plain[:] = bytes(PLAIN_SIZE)
-            return False
-        return True
+    def opener(self) -> OpenInto:
+        ciphers, cipher_of, aad, fields = self._ciphers, self._cipher, self._aad, _SEALED
+        nothing = bytes(PLAIN_SIZE)
+
+        def open_into(sealed: memoryview, start: int, tag: bytes, plain: memoryview) -> bool:
+            try:
+                prefix, nonce, found = fields(sealed, start)
+            except StructError:  # too short
+                return False
+            if found != tag:
+                return False
+            cipher = ciphers.get(prefix) or cipher_of(prefix)
+            if cipher is None:
+                return False
+            box = sealed[start + NONCE_SIZE : start + BLOCK_SIZE]
+            try:
+                cipher.decrypt_into(nonce, box, aad, plain)
+            except (InvalidTag, ValueError):
+                plain[:] = nothing
+                return False
+            return True
+
+        return open_into
 
     def open_run(
         self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]
@@ -358,12 +372,15 @@ class SecretboxCipher(BlockCipher):
             run.nonces[i][:] = nonce
         return [tag.tobytes() for tag in run.tags[:count]]
 
-    def open_into(self, sealed: bytes, start: int, tag: bytes, plain: memoryview) -> bool:
-        block = self.open_block(sealed[start : start + BLOCK_SIZE], tag)
-        if block is None:
-            return False
-        plain[:] = block
-        return True
+    def opener(self) -> OpenInto:
+        def open_into(sealed: memoryview, start: int, tag: bytes, plain: memoryview) -> bool:
+            block = self.open_block(sealed[start : start + BLOCK_SIZE], tag)
+            if block is None:
+                return False
+            plain[:] = block
+            return True
+
+        return open_into
 
     def open_run(
         self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes]

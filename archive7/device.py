@@ -44,6 +44,12 @@ class Device(ABC):
     def pread(self, size: int, offset: int) -> bytes:
         """Read `size` bytes at `offset`; fewer only at the end."""
 
+    def pread_into(self, room: memoryview, offset: int) -> int:
+        """Like `pread`, into `room`; return how many bytes were read."""
+        data = self.pread(len(room), offset)
+        room[: len(data)] = data
+        return len(data)
+
     @abstractmethod
     def pwrite(self, data: Buffer, offset: int) -> None:
         """Write all of `data` at `offset`.  Raises FullError on a full disk."""
@@ -161,6 +167,21 @@ class FileDevice(Device):
             parts.append(data)
             got += len(data)
         return b"".join(parts)
+
+    if hasattr(os, "preadv"):
+
+        def pread_into(self, room: memoryview, offset: int) -> int:
+            try:
+                got = os.preadv(self._descriptor, [room], offset)
+            except OSError:
+                self._open()
+                raise
+            while got < len(room):
+                more = os.preadv(self._descriptor, [room[got:]], offset + got)
+                if not more:
+                    break
+                got += more
+            return got
 
     def pwrite(self, data: Buffer, offset: int) -> None:
         self._refuse_readonly()

@@ -102,9 +102,6 @@ CHANGE: Final = Struct("!II8s")
 MAP_ENTRY: Final = Struct("!I8s")
 NO_ENTRY: Final = bytes(MAP_ENTRY.size)
 FANOUT: Final = DATA_SIZE // MAP_ENTRY.size
-NODE_SLOTS_SIZE: Final = 4 * FANOUT
-SLOT: Final = Struct("!I")
-TAG_PREFIX: Final = Struct("!8s")
 # magic, level, commit number: stands where a data block has its stream id
 NODE_IDENTITY: Final = Struct("!4sIQ")
 NODE_MAGIC: Final = b"map\0"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from struct import Struct
 from typing import Final, Protocol
 
 from .errors import BlockCorruptError
@@ -17,24 +19,18 @@ from .layout import (
     DATA_SIZE,
     FANOUT,
     INLINE_MAX,
+    MAP_ENTRY,
     NO_ENTRY,
-    NODE_SLOTS_SIZE,
-    SLOT,
-    TAG_PREFIX,
-    TAG_PREFIX_SIZE,
     decode_numbers,
-    encode_numbers,
 )
 
 NODE_CACHE: Final = 13056  # nodes: 51 MiB, the whole map of 16 GiB
 _DIRTY_LIMIT: Final = 4096  # changed nodes held in memory: 16 MiB
 _EMPTY: Final = bytes(DATA_SIZE)
 _ORDINAL_BITS: Final = 32
-# where slot and tag prefix of each entry stand in a node: made once, every look-up needs them
-_SLOT: Final = [slice(4 * at, 4 * at + 4) for at in range(FANOUT)]
-_TAG: Final = [
-    slice(at, at + TAG_PREFIX_SIZE) for at in range(NODE_SLOTS_SIZE, DATA_SIZE, TAG_PREFIX_SIZE)
-]
+_SIZE: Final = MAP_ENTRY.size
+# where each entry stands in a node: made once, every look-up needs it
+_AT: Final = [slice(at, at + _SIZE) for at in range(0, DATA_SIZE, _SIZE)]
 
 Entry = bytes  # 12: slot, tag prefix; NO_ENTRY where the position is free
 
@@ -56,18 +52,29 @@ def entry_slot(entry: Entry) -> int:
 
 def node_entry(node: bytes | bytearray, at: int) -> Entry:
     """Entry number `at` (0 to 333) of a node."""
-    return bytes(node[_SLOT[at]] + node[_TAG[at]])
+    return bytes(node[_AT[at]])
 
 
 def node_slots(node: bytes | bytearray) -> array[int]:
     """All 334 slots of a node."""
-    return decode_numbers("I", node[:NODE_SLOTS_SIZE])
+    return decode_numbers("I", node)[::3]
 
 
 def set_entry(node: bytearray, at: int, entry: Entry) -> None:
     """Set entry number `at` of a node."""
-    node[_SLOT[at]] = entry[:4]
-    node[_TAG[at]] = entry[4:]
+    node[_AT[at]] = entry
+
+
+@cache
+def _row(count: int) -> Struct:
+    """So many entries one after the other."""
+    return Struct(f"{_SIZE}s" * count)
+
+
+@cache
+def _fields(count: int) -> Struct:
+    """Slots and tag prefixes of so many entries, by turns."""
+    return Struct("!" + MAP_ENTRY.format[1:] * count)
 
 
 class Map:
@@ -124,20 +131,23 @@ class Map:
             return change[4:]
         ordinal, at = divmod(position, FANOUT)
         node = self._nodes.get(ordinal) or self.node(0, ordinal)
-        return bytes(node[_SLOT[at]] + node[_TAG[at]])
+        return bytes(node[_AT[at]])
 
-    def entries(self, position: int, count: int) -> list[Entry]:
+    def entries(self, position: int, count: int) -> Sequence[Entry]:
         """The entries of a few consecutive positions.  For one leaf this is one look-up."""
         ordinal, at = divmod(position, FANOUT)
-        if self.changes or at + count > FANOUT:
+        changes, last = self.changes, position + count - 1
+        if at + count > FANOUT or (
+            changes
+            and (
+                position in changes
+                or last in changes
+                or (count > 2 and not changes.keys().isdisjoint(range(position, last)))
+            )
+        ):
             return [self.get(here) for here in range(position, position + count)]
         node = self._nodes.get(ordinal) or self.node(0, ordinal)
-        if count == 2:  # as most reads of 4096 bytes
-            return [
-                bytes(node[_SLOT[at]] + node[_TAG[at]]),
-                bytes(node[_SLOT[at + 1]] + node[_TAG[at + 1]]),
-            ]
-        return [bytes(node[_SLOT[i]] + node[_TAG[i]]) for i in range(at, at + count)]
+        return _row(count).unpack_from(node, at * _SIZE)
 
     def get_run(self, position: int, count: int) -> tuple[list[int], list[bytes]]:
         """Slots and tag prefixes of `count` consecutive positions."""
@@ -147,15 +157,11 @@ class Map:
             ordinal, at = divmod(position, FANOUT)
             size = min(count, FANOUT - at)
             node = self._nodes.get(ordinal) or self.node(0, ordinal)
-            part = decode_numbers("I", node[4 * at : 4 * (at + size)]).tolist()
-            base = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-            raw = bytes(node[base : base + TAG_PREFIX_SIZE * size])
-            names = [raw[i : i + TAG_PREFIX_SIZE] for i in range(0, len(raw), TAG_PREFIX_SIZE)]
+            fields = list(_fields(size).unpack_from(node, at * _SIZE))
             for i in self._changed_in(position, size):
-                change = self.changes[position + i]
-                part[i], names[i] = int.from_bytes(change[4:8], "big"), change[8:]
-            slots += part
-            tags += names
+                fields[2 * i : 2 * i + 2] = MAP_ENTRY.unpack(self.changes[position + i][4:])
+            slots += fields[::2]
+            tags += fields[1::2]
             position += size
             count -= size
         return slots, tags
@@ -219,9 +225,9 @@ class Map:
             ordinal, at = divmod(position + done, FANOUT)
             size = min(len(slots) - done, FANOUT - at)
             node = self._clear(ordinal, at, size)
-            node[4 * at : 4 * (at + size)] = encode_numbers("I", slots[done : done + size])
-            base = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-            node[base : base + TAG_PREFIX_SIZE * size] = b"".join(tags[done : done + size])
+            fields: list[int | bytes] = [0] * (2 * size)
+            fields[::2], fields[1::2] = slots[done : done + size], tags[done : done + size]
+            _fields(size).pack_into(node, at * _SIZE, *fields)
             done += size
         self.used += len(slots)
 
@@ -229,8 +235,8 @@ class Map:
         self, positions: Sequence[int], slots: Sequence[int], tags: Sequence[bytes]
     ) -> None:
         """Set the entries of rising positions, none of them free, straight in the nodes."""
-        changes, release, slot_of = self.changes, self._release, SLOT.unpack_from
-        set_slot, set_tag = SLOT.pack_into, TAG_PREFIX.pack_into
+        changes, release = self.changes, self._release
+        entry_of, set_fields = MAP_ENTRY.unpack_from, MAP_ENTRY.pack_into
         first = end = 0
         node = bytearray()
         for position, slot, tag in zip(positions, slots, tags, strict=True):
@@ -238,15 +244,14 @@ class Map:
                 self._make_room()
                 first = position - position % FANOUT
                 end, node = first + FANOUT, self._change(0, first // FANOUT)
-            at = 4 * (position - first)
+            at = _SIZE * (position - first)
             change = changes.pop(position, None) if changes else None
-            (old,) = slot_of(node, at) if change is None else slot_of(change, 4)
+            old, _ = entry_of(node, at) if change is None else entry_of(change, 4)
             if old:
                 release(old)
             else:
                 self.used += 1
-            set_slot(node, at, slot)
-            set_tag(node, NODE_SLOTS_SIZE + 2 * at, tag)
+            set_fields(node, at, slot, tag)
         self.is_changed = True
 
     def clear_run(self, position: int, count: int) -> None:
@@ -267,7 +272,8 @@ class Map:
         self._make_room()
         node = self._change(0, ordinal)
         first = ordinal * FANOUT + at
-        slots = decode_numbers("I", node[4 * at : 4 * (at + size)])
+        part = slice(_SIZE * at, _SIZE * (at + size))
+        slots = decode_numbers("I", node[part])[::3]
         for i in self._changed_in(first, size):
             slots[i] = int.from_bytes(self.changes.pop(first + i)[4:8], "big")
         taken = [slot for slot in slots if slot]
@@ -275,9 +281,7 @@ class Map:
             self._release_all(taken)
             self.used -= len(taken)
         self.is_changed = True
-        node[4 * at : 4 * (at + size)] = bytes(4 * size)
-        base = NODE_SLOTS_SIZE + TAG_PREFIX_SIZE * at
-        node[base : base + TAG_PREFIX_SIZE * size] = bytes(TAG_PREFIX_SIZE * size)
+        node[part] = bytes(_SIZE * size)
         return node
 
     def _change(self, level: int, ordinal: int) -> bytearray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from .cache import BlockCache
+from .cache import MET, BlockCache
 from .crypto import BlockCipher, RunBuffer
 from .device import Buffer, Device
 from .errors import BlockCorruptError, CorruptError, RollbackError
@@ -22,6 +22,7 @@ from .layout import (
     BLOCK_SIZE,
     DATA_SIZE,
     IDENTITY_OFFSET,
+    MAP_ENTRY,
     MAX_RUN,
     NODE_IDENTITY,
     NODE_MAGIC,
@@ -35,6 +36,8 @@ _SMALL: Final = 4  # runs up to this many blocks go through the cache
 _DIGEST: Final = slice(28, 48)
 _IDENTITY: Final = slice(IDENTITY_OFFSET, IDENTITY_OFFSET + BLOCK_IDENTITY.size)
 _HEAD: Final = BLOCK_HEAD.size
+_identity_of = BLOCK_IDENTITY.unpack_from  # of a plaintext, at IDENTITY_OFFSET
+_entry_of = MAP_ENTRY.unpack
 
 
 @dataclass(slots=True)
@@ -67,9 +70,11 @@ class BlockReader:
         self._device = device
         self._cipher = data_cipher
         self._node_cipher = node_cipher
-        self._open_into = data_cipher.open_into
+        self._open_into = data_cipher.opener()
         self._cache = BlockCache()
         self._room = memoryview(bytearray(PLAIN_SIZE))  # where single blocks are opened
+        self._sealed = memoryview(bytearray(_SMALL * BLOCK_SIZE))  # what `_read_ahead` has read
+        self._rooms = [self._sealed[: BLOCK_SIZE * size] for size in range(_SMALL + 1)]
         self._in_room: Entry | None = None  # which genuine block stands there
         self.dirty: dict[int, bytearray] = {}
         self.counts = IoCounts()
@@ -110,12 +115,12 @@ class BlockReader:
 
     def _fetch(self, position: int, entry: Entry) -> bytes:
         """Read, open and cache one block."""
-        sealed = self._read_ahead(position, [entry])
-        plain = self._cipher.open_block(sealed, entry[4:])
+        self._read_ahead(position, [entry], 0)
+        plain = self._cipher.open_block(self._sealed[:BLOCK_SIZE], entry[4:])
         self.counts.opened += 1
         if plain is None:
-            raise self._damage(position, entry, sealed)
-        self._cache.offer(entry, plain)
+            raise self._damage(position, entry, self._sealed_at(0))
+        self._cache.offer(position, entry, plain)
         return plain
 
     def verify(self, position: int, entry: Entry) -> bytes:
@@ -165,9 +170,11 @@ class BlockReader:
             self._read_long(position, count, (index, stream), skip, out)
             return
         dirty, cache, room, open_into = self.dirty, self._cache, self._room, self._open_into
-        begin, size, at, sealed, offset = _HEAD + skip, len(out), 0, b"", 0
-        entries = self.map.entries(position, count)
-        for entry in entries:
+        met = cache.met
+        begin, size, at, offset, end_of_read, opened = _HEAD + skip, len(out), 0, 0, 0, 0
+        entries, sealed = self.map.entries(position, count), self._sealed
+        inside, self._in_room = self._in_room, None  # until this comes to its end
+        for i, entry in enumerate(entries):
             plain: Buffer | None = dirty.get(position) if dirty else None
             if plain is None:
                 plain = cache.get(entry)
@@ -175,23 +182,25 @@ class BlockReader:
                     cache.move_to_end(entry)
                 else:
                     plain = room
-                    if entry != self._in_room:
-                        if offset >= len(sealed):
-                            sealed, offset = self._read_ahead(position, entries[-count:]), 0
-                        self._in_room = None
+                    if entry != inside:
+                        if offset >= end_of_read:
+                            end_of_read, offset = self._read_ahead(position, entries, i), 0
                         if not open_into(sealed, offset, entry[4:], room):
-                            raise self._damage(
-                                position, entry, sealed[offset : offset + BLOCK_SIZE]
-                            )
-                        self._in_room = entry
-                        self.counts.opened += 1
-                        cache.offer(entry, room)
-            if plain[8:28] != index.to_bytes(4, "big") + stream:
+                            raise self._damage(position, entry, self._sealed_at(offset))
+                        inside = entry
+                        opened += 1
+                        if met[position & MET] == entry[4]:
+                            cache.keep(entry, bytes(room))
+                        else:
+                            met[position & MET] = entry[4]
+            if _identity_of(plain, IDENTITY_OFFSET) != (index, stream):
                 raise self._stranger(position, index, stream)
             end = at + PLAIN_SIZE - begin
             out[at:end] = plain[begin : begin + size - at]
             at, begin, offset = end, _HEAD, offset + BLOCK_SIZE
-            position, index, count = position + 1, index + 1, count - 1
+            position, index = position + 1, index + 1
+        self._in_room = inside
+        self.counts.opened += opened
 
     def _read_long(
         self, position: int, count: int, identity: tuple[int, bytes], skip: int, out: memoryview
@@ -216,15 +225,28 @@ class BlockReader:
             )
             done += size
 
-    def _read_ahead(self, position: int, entries: list[Entry]) -> bytes:
-        """Read the block of the first entry, and those of the others that stand behind it."""
-        slot = int.from_bytes(entries[0][:4], "big")
+    def _read_ahead(self, position: int, entries: Sequence[Entry], at: int) -> int:
+        """Read the block of entry `at`, and those of the next (up to 4) that stand behind it.
+
+        Returns: how many bytes of `_sealed` were filled; a block cut by the end of the file is
+        zeros.
+        """
+        slot, _ = _entry_of(entries[at])
         if not slot:
             raise BlockCorruptError("the map has no block here: run check", block=position)
-        size = 1
-        while size < len(entries) and int.from_bytes(entries[size][:4], "big") == slot + size:
+        size, limit = 1, min(len(entries) - at, _SMALL)
+        while size < limit and _entry_of(entries[at + size])[0] == slot + size:
             size += 1
-        return self._device.pread(BLOCK_SIZE * size, SLOTS_OFFSET + (slot - 1) * BLOCK_SIZE)
+        room, wanted = self._rooms[size], BLOCK_SIZE * size
+        got = self._device.pread_into(room, SLOTS_OFFSET + (slot - 1) * BLOCK_SIZE)
+        if got < wanted:
+            room[got:] = bytes(wanted - got)
+        return wanted
+
+    def _sealed_at(self, offset: int) -> bytes:
+        """The sealed block at `offset` of what was read; nothing where the file had ended."""
+        sealed = bytes(self._sealed[offset : offset + BLOCK_SIZE])
+        return sealed if any(sealed) else b""
 
     def _extent_size(self, position: int, slots: list[int], start: int, count: int) -> int:
         """Blocks from `start` on that stand one behind the other and are not changed."""

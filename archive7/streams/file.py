@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MODES: Final = {mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")}
 _READ_AT_ONCE: Final = 65536  # bytes up to which a buffer is made without asking for the length
+_NOTHING: Final = memoryview(b"")
 
 
 class VirtualFileObject(io.RawIOBase):
@@ -46,6 +47,7 @@ class VirtualFileObject(io.RawIOBase):
     _is_made = _has_written = _can_read = _can_write = False
     _kind = "r"
     _on_flush: Callable[[], None] | None = None
+    _room = _NOTHING  # what the last `read` filled: the next is often as long
 
     def __init__(
         self,
@@ -173,12 +175,16 @@ class VirtualFileObject(io.RawIOBase):
         if not self._can_read:
             self._refuse("reading")
         with self._lock:
-            if size > _READ_AT_ONCE:
-                size = max(0, min(size, self._stream.len - self._position))
-            data = bytearray(size)
-            size = self._stream.read_into(self._position, memoryview(data))
-            self._position += size
-        return bytes(data) if size == len(data) else bytes(data[:size])
+            room = self._room
+            if size != len(room):
+                if size > _READ_AT_ONCE:
+                    size = max(0, min(size, self._stream.len - self._position))
+                room = memoryview(bytearray(size))
+                if size <= _READ_AT_ONCE:
+                    self._room = room
+            got = self._stream.read_into(self._position, room)
+            self._position += got
+            return bytes(room) if got == size else bytes(room[:got])
 
     def readall(self) -> bytes:
         """Read everything from the position to the end."""
@@ -282,6 +288,7 @@ class VirtualFileObject(io.RawIOBase):
             super().close()
         finally:
             self._can_read = self._can_write = False
+            self._room = _NOTHING
             if self._on_close is not None:
                 self._on_close(self)
             else:

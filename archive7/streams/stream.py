@@ -269,13 +269,13 @@ class BaseStream(StreamRecord, ABC):
         if size <= 0:
             return 0
         locate, read_run = (self._extents or self.extents).locate, self._blocks.read_run
-        index, skip = divmod(offset, DATA_SIZE)
-        done = 0
+        out = out[:size] if size < len(out) else out
+        done, (index, skip) = 0, divmod(offset, DATA_SIZE)
         while True:
             position, left = locate(index)
             count = (skip + size - done + DATA_SIZE - 1) // DATA_SIZE
             if count <= left:
-                read_run(position, count, index, self._id, skip, out[done:size])
+                read_run(position, count, index, self._id, skip, out[done:] if done else out)
                 return size
             end = done + left * DATA_SIZE - skip
             read_run(position, left, index, self._id, skip, out[done:end])

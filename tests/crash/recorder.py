@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,16 +21,7 @@ from tests.crash.cuts import power_cut
 from tests.crash.engine import Engine, Session
 from tests.crash.history import Content, History
 from tests.devices import Fault, FaultingDevice, Killed, RecordingDevice
-from tests.disk import (
-    PAGE,
-    Disk,
-    Evict,
-    FailedSync,
-    Operation,
-    PowerCut,
-    Truncate,
-    Write,
-)
+from tests.disk import PAGE, Disk, Evict, FailedSync, Operation, PowerCut, Truncate, Write
 
 EXPECTED: Final = (OSError, MemoryError, KeyboardInterrupt)
 
@@ -374,10 +365,9 @@ class Recorder:
         self._promise(lambda: session.commit(durable=durable), session.model, durable=durable)
         self._committed = dict(session.model)
 
-    def _promise(self, call: object, model: Content, *, durable: bool) -> None:
+    def _promise(self, call: Callable[[], None], model: Content, *, durable: bool) -> None:
         """Make a call that commits `model`, and keep what it promises by returning."""
         state = self.recording.history.begin(model, self._now)
-        assert callable(call)
         call()
         self.recording.history.acknowledge(state, self._now, durable=durable)
 

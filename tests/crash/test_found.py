@@ -251,9 +251,16 @@ def test_close_after_a_fold_that_was_not_committed(engine: StreamEngine) -> None
     fill(session, rng)
     session.commit(durable=True)
     session.touch(rng)
+    back = session.savepoint()
+    for _ in range(6):
+        session.touch(rng)
+        session.savepoint()
+    back()
+    session.touch(rng)
     session.commit(durable=True)
     container = session.container
     assert container.root.changes, "there is something to fold"
+    assert container.slots.tail(), "and something to cut"
     with (
         mock.patch.object(container, "_new_root", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),

@@ -15,7 +15,7 @@ from tests.crash.test_found import (
     test_ring_that_looks_settled_after_a_kill as kill_story,
 )
 
-WORKLOADS, STATES = 150, 60  # as in test_crash, but for more workloads where need be
+WORKLOADS, STATES = 300, 60  # as in test_crash, but for more workloads where need be
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

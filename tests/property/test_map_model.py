@@ -205,7 +205,7 @@ class Maps(RuleBasedStateMachine):
         wanted = [self.wanted(at) for at in range(position, position + count)]
         slots, tags = self.map.get_run(position, count)
         assert [s.to_bytes(4, "big") + t for s, t in zip(slots, tags, strict=True)] == wanted
-        assert self.map.entries(position, count) == wanted
+        assert list(self.map.entries(position, count)) == wanted
 
     def wanted(self, position: int) -> bytes:
         slot, tag = self.model.get(position, FREE)

@@ -360,6 +360,11 @@ histories = st.lists(moves, min_size=25, max_size=70)
 @examples(250)
 @given(histories)
 @example(
+    # a position taken ahead in one transaction, used in the next one, which is rolled back
+    [("new", 1, 0), ("new", 1, 0), ("pop_block", 1), ("write", 0, 2, 8016, 0),
+     ("commit", False), ("append", 0, 4007, 0), ("close_stream", 0), ("rollback",)]
+)  # fmt: skip
+@example(
     # positions that a stream has taken ahead outlive a rollback to a savepoint
     [("new", 50_000, 1), ("append", 0, 5000, 2), ("savepoint",), ("append", 0, 90_000, 3),
      ("rollback_to_savepoint",), ("append", 0, 10, 4), ("commit", False), ("reopen",)]

@@ -28,7 +28,6 @@ SIZES = {
     "EXTENT": 12,
     "CHANGE": 16,
     "MAP_ENTRY": 12,
-    "SLOT": 4,
     "NODE_IDENTITY": 16,
     "ARCHIVE_HEADER": 344,
     "TREE_NODE": 10,
@@ -76,8 +75,8 @@ def test_sealed_block_is_nonce_plaintext_and_tag() -> None:
 
 def test_node_is_full() -> None:
     assert layout.FANOUT == 334
-    assert layout.FANOUT * 4 == layout.NODE_SLOTS_SIZE
-    assert layout.FANOUT * (4 + layout.TAG_PREFIX_SIZE) == layout.DATA_SIZE
+    assert layout.MAP_ENTRY.size == 4 + layout.TAG_PREFIX_SIZE
+    assert layout.FANOUT * layout.MAP_ENTRY.size == layout.DATA_SIZE
 
 
 def test_root_has_room_for_180_changes_and_16_streams() -> None:
