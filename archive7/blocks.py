@@ -14,8 +14,10 @@ from .device import Buffer, Device
 from .errors import FullError
 from .layout import (
     BLOCK_HEAD,
+    BLOCK_IDENTITY,
     BLOCK_SIZE,
     DATA_SIZE,
+    IDENTITY_OFFSET,
     INLINE_MAX,
     MAX_RUN,
     NO_ENTRY,
@@ -32,6 +34,7 @@ from .slots import Extent, SlotTable
 _DIRTY_LIMIT: Final = 2048  # changed blocks held in memory: 8 MiB
 _DIGEST: Final = slice(28, 48)
 _HEAD: Final = BLOCK_HEAD.size
+_identity_of = BLOCK_IDENTITY.unpack_from  # of a plaintext, at IDENTITY_OFFSET
 
 
 class BlockStore(BlockReader):
@@ -127,7 +130,7 @@ class BlockStore(BlockReader):
                     if not open_into(sealed, offset, entry[4:], memoryview(plain)):
                         raise self._damage(position + i, entry, self._sealed_at(offset))
                     self.counts.opened += 1
-            if plain[8:28] != (index + i).to_bytes(4, "big") + stream:
+            if _identity_of(plain, IDENTITY_OFFSET) != (index + i, stream):
                 raise self._stranger(position + i, index + i, stream)
             plains.append(plain)
             offset += BLOCK_SIZE

@@ -445,10 +445,10 @@ class Container(Snapshot):
 
     def check_writable(self) -> None:
         """Raise ClosedError, ReadOnlyError or SyncFailedError if nothing can be written."""
-        self.check_open()
-        if self.is_readonly:
-            raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
-        if self._is_failed:
+        if self._is_closed or self._readonly or self._is_failed:
+            self.check_open()
+            if self._readonly:
+                raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
             raise SyncFailedError(
                 errno.EIO, "writing failed: open the archive anew to go on", self.device.name
             )

@@ -8,6 +8,7 @@ Costs one byte of memory per slot of the file (0.025 %).
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -19,6 +20,9 @@ _USED: Final = 0  # or not known to be free
 _FREE: Final = 1
 _FRESH: Final = 2  # handed out by the transaction under way
 _ONES: Final = bytes([_FREE]) * MAX_RUN
+_FRESH_RUN: Final = bytes([_FRESH]) * MAX_RUN
+# runs of at least so many free slots: the long ones are tried first
+_PIECES: Final = {16: re.compile(b"\x01{16,}"), 1: re.compile(b"\x01+")}
 _LITTLE: Final = 1024  # slots (4 MiB): less than this much free is not looked for
 
 Extent = tuple[int, int]  # first slot, count
@@ -35,7 +39,7 @@ class SlotTable:
         self._table = bytearray(count + 1)
         self.free_count = 0
         self._cursor = 1
-        self._longest = MAX_RUN  # no longer free run was found since the last release
+        self._longest = MAX_RUN  # there is no longer free run than that
         self.fresh: list[Extent] = []
         self._released: list[int] = []
         self._pending: list[tuple[int, array[int]]] = []
@@ -67,40 +71,56 @@ class SlotTable:
     # --- handing out
 
     def take(self, count: int) -> list[Extent]:
-        """Hand out `count` slots (1 to 256) in as few extents as the free space allows."""
-        extents = []
-        left = count
-        while left:
-            extent = self._take_free(left) or self._append(left)
-            extents.append(extent)
-            left -= extent[1]
+        """Hand out `count` slots (1 to 256): one free run, else pieces, else new ones at the end.
+
+        Pieces are taken only where much is free, the long ones first, in the order in which they
+        stand: what is written together then stands close together.
+        """
+        extents = self._find_run(count)
+        left = count - sum(size for _, size in extents)
+        if left and (self.is_tight or self.is_much(self.free_count)):
+            for least in _PIECES:
+                if left and least <= self._longest:
+                    pieces = self._find_pieces(left, least)
+                    extents += pieces
+                    left -= sum(size for _, size in pieces)
+        if left:
+            extents.append(self._append(left))
         self.fresh += extents
         self.fresh_count += count
         return extents
 
-    def _take_free(self, wanted: int) -> Extent | None:
-        size = min(wanted, self._longest)
-        if size < wanted and not self._takes_pieces():
-            return None
-        while size and self.free_count:
-            at = self._find(size)
-            if at > 0:
-                self._table[at : at + size] = bytes([_FRESH]) * size
-                self.free_count -= size
-                self._cursor = at + size
-                return at, size
-            self._longest = size = size // 2
-            if not self._takes_pieces():
-                return None
-        return None
-
-    def _takes_pieces(self) -> bool:
-        return self.is_tight or self.is_much(self.free_count)
-
-    def _find(self, size: int) -> int:
+    def _find_run(self, size: int) -> list[Extent]:
+        """Hand out one run of `size` slots, or nothing."""
+        if size > self._longest or self.free_count < size:
+            return []
         needle = _ONES[:size]
         at = self._table.find(needle, self._cursor)
-        return at if at > 0 else self._table.find(needle, 1)
+        if at < 0:
+            at = self._table.find(needle, 1)
+        if at < 0:
+            self._longest = size - 1
+            return []
+        return [self._hand_out(at, size)]
+
+    def _find_pieces(self, wanted: int, least: int) -> list[Extent]:
+        """Hand out up to `wanted` slots in runs of `least` or more, from the cursor on."""
+        pieces = []
+        for begin, end in ((self._cursor, len(self._table)), (1, self._cursor)):
+            for run in _PIECES[least].finditer(self._table, begin, end):
+                first, size = run.start(), min(run.end() - run.start(), wanted)
+                pieces.append(self._hand_out(first, size))
+                wanted -= size
+                if not wanted:
+                    return pieces
+        self._longest = min(self._longest, least - 1)
+        return pieces
+
+    def _hand_out(self, first: int, size: int) -> Extent:
+        self._table[first : first + size] = _FRESH_RUN[:size]
+        self.free_count -= size
+        self._cursor = first + size
+        return first, size
 
     def _append(self, count: int) -> Extent:
         first = len(self._table)

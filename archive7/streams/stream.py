@@ -287,13 +287,13 @@ class BaseStream(StreamRecord, ABC):
         Whole blocks are sealed at once, parts of blocks stay in memory until the commit.
         """
         self._check_writable()
-        self._check_size(offset + len(data))
+        size, old_count = len(data), self._count
+        self._check_size(offset + size)
         if self._block is not None:
             self._leave()
         if offset > self._length:
             self._fill_gap(offset)
-        size = len(data)
-        old_count = self._count
+            old_count = self._count
         need = -(-(offset + size) // DATA_SIZE) - old_count
         if need > 0:
             self._grow(need)
@@ -481,7 +481,7 @@ class BaseStream(StreamRecord, ABC):
 
     def _check_writable(self) -> None:
         self._check_open()
-        self._manager.check_writable()
+        self._manager.container.check_writable()
 
     @abstractmethod
     def close(self) -> None:

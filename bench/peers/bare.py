@@ -114,6 +114,29 @@ class BareSession(Session):
 
             yield work
 
+    @contextmanager
+    def random_overwrite(self, offsets: Sequence[int], page: bytes) -> Iterator[Work]:
+        out = memoryview(bytearray(3 * DATA_SIZE + len(page)))
+        descriptor = os.open(self._path, os.O_RDWR)
+
+        def work() -> None:
+            buffer, seal_run, open_run = self._buffer, self._seal_run, self._open_run
+            for offset in offsets:
+                first, skip = divmod(offset, DATA_SIZE)
+                count = (offset + len(page) - 1) // DATA_SIZE + 1 - first
+                sealed = buffer[: count * BLOCK_SIZE]
+                os.preadv(descriptor, [sealed], first * BLOCK_SIZE)
+                open_run(sealed, out)
+                out[skip : skip + len(page)] = page
+                sealed = seal_run(out[: count * DATA_SIZE], first)
+                os.pwrite(descriptor, sealed, first * BLOCK_SIZE)
+            os.fsync(descriptor)
+
+        try:
+            yield work
+        finally:
+            os.close(descriptor)
+
 
 class Bare(Peer):
     """The bound, not a rival: nothing of it could be called a filesystem."""
