@@ -200,3 +200,15 @@ def decode_numbers(kind: Literal["H", "I"], data: bytes | bytearray | memoryview
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers
+
+
+@lru_cache(maxsize=FANOUT)
+def entry_row(count: int) -> Struct:
+    """So many map entries one after the other, each as 12 bytes."""
+    return Struct(f"!{f'{MAP_ENTRY.size}s' * count}")
+
+
+@lru_cache(maxsize=FANOUT)
+def entry_fields(count: int) -> Struct:
+    """Slots and tag prefixes of so many map entries, by turns."""
+    return Struct("!" + MAP_ENTRY.format[1:] * count)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from struct import Struct
 from typing import Final, Protocol
 
 from .errors import BlockCorruptError
@@ -22,6 +20,8 @@ from .layout import (
     MAP_ENTRY,
     NO_ENTRY,
     decode_numbers,
+    entry_fields,
+    entry_row,
 )
 
 NODE_CACHE: Final = 13056  # nodes: 51 MiB, the whole map of 16 GiB
@@ -63,18 +63,6 @@ def node_slots(node: bytes | bytearray) -> array[int]:
 def set_entry(node: bytearray, at: int, entry: Entry) -> None:
     """Set entry number `at` of a node."""
     node[_AT[at]] = entry
-
-
-@cache
-def _row(count: int) -> Struct:
-    """So many entries one after the other."""
-    return Struct(f"{_SIZE}s" * count)
-
-
-@cache
-def _fields(count: int) -> Struct:
-    """Slots and tag prefixes of so many entries, by turns."""
-    return Struct("!" + MAP_ENTRY.format[1:] * count)
 
 
 class Map:
@@ -147,7 +135,7 @@ class Map:
         ):
             return [self.get(here) for here in range(position, position + count)]
         node = self._nodes.get(ordinal) or self.node(0, ordinal)
-        return _row(count).unpack_from(node, at * _SIZE)
+        return entry_row(count).unpack_from(node, at * _SIZE)
 
     def get_run(self, position: int, count: int) -> tuple[list[int], list[bytes]]:
         """Slots and tag prefixes of `count` consecutive positions."""
@@ -157,7 +145,7 @@ class Map:
             ordinal, at = divmod(position, FANOUT)
             size = min(count, FANOUT - at)
             node = self._nodes.get(ordinal) or self.node(0, ordinal)
-            fields = list(_fields(size).unpack_from(node, at * _SIZE))
+            fields = list(entry_fields(size).unpack_from(node, at * _SIZE))
             for i in self._changed_in(position, size):
                 fields[2 * i : 2 * i + 2] = MAP_ENTRY.unpack(self.changes[position + i][4:])
             slots += fields[::2]
@@ -227,7 +215,7 @@ class Map:
             node = self._clear(ordinal, at, size)
             fields: list[int | bytes] = [0] * (2 * size)
             fields[::2], fields[1::2] = slots[done : done + size], tags[done : done + size]
-            _fields(size).pack_into(node, at * _SIZE, *fields)
+            entry_fields(size).pack_into(node, at * _SIZE, *fields)
             done += size
         self.used += len(slots)
 
@@ -251,7 +239,7 @@ class Map:
                 release(old)
             else:
                 self.used += 1
-            set_fields(node, at, slot, tag)
+            setentry_fields(node, at, slot, tag)
         self.is_changed = True
 
     def clear_run(self, position: int, count: int) -> None:
