@@ -239,7 +239,7 @@ class Map:
                 release(old)
             else:
                 self.used += 1
-            setentry_fields(node, at, slot, tag)
+            set_fields(node, at, slot, tag)
         self.is_changed = True
 
     def clear_run(self, position: int, count: int) -> None:
