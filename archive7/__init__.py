@@ -8,7 +8,6 @@ filesystem; session, transfer, check, archive; cli.
 """
 
 from .archive import Archive, open  # noqa: A004 - the name users know
-from .check import Finding
 from .errors import (
     Archive7Error,
     BlockCorruptError,
@@ -41,6 +40,7 @@ from .errors import (
     VersionError,
     WrongKeyError,
 )
+from .finding import Finding
 from .info import ArchiveInfo
 from .keyslots import KdfCost
 from .transfer import Transfer

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from uuid import uuid4
 
 from .attributes import Attributes
-from .check import Finding, check_archive
+from .check import check_archive
 from .commit import Container
 from .creation import Options, create_container, open_container
 from .crypto import SUITES
 from .errors import UsageError
 from .filesystem import Filesystem
+from .finding import Finding
 from .info import ArchiveInfo, describe
 from .keyslots import KdfCost, Secrets
 from .layout import ARCHIVE_HEADER, ARCHIVE_MAGIC, VERSION_MAJOR, VERSION_MINOR
@@ -137,6 +138,8 @@ class Archive(Attributes):
         self._filesystem.attach()
         if not manager.is_readonly:
             self._filesystem.sweep()
+            if self._container.is_blanking:  # the last writer was interrupted
+                self._commit()
 
     @property
     def name(self) -> str:

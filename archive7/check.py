@@ -8,14 +8,14 @@ exception for damage.  Memory: one byte for each slot and position.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from .btree import BTree
-from .entry import DIRECTORY, ORPHANS_ID, ROOT_ID, Entry, decode_entry, decode_path
-from .errors import Archive7Error, CorruptError, TreeCorruptError, UsageError
+from .entry import ROOT_ID, decode_entry
+from .errors import Archive7Error, CorruptError, UsageError
 from .filesystem import Filesystem
+from .finding import Finding, error
 from .layout import (
     BLOCK_HEAD,
     FANOUT,
@@ -26,6 +26,7 @@ from .layout import (
     SUPERBLOCK_SIZE,
 )
 from .map import entry_slot
+from .namecheck import NameChecker
 from .paths import FilesystemStreamManager
 from .root import slot_offset
 from .streams.extents import Extents
@@ -34,44 +35,6 @@ from .superblock import CopyFault, read_copy
 
 Progress = Callable[[int, int, str], object]
 LEVELS: Final = ("quick", "full")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be.
-
-    Attributes:
-        severity: note (harmless), warning (safe so far) or error (damage).
-        layer: superblock, root, map, block, stream, tree, registry, path or space.
-        message: what is wrong.
-        block, stream, path: where, as far as it is known.
-    """
-
-    severity: str
-    layer: str
-    message: str
-    block: int | None = None
-    stream: str | None = None
-    path: str | None = None
-
-
-def error(layer: str, reason: object, **where: object) -> Finding:
-    """A finding of damage; an exception tells its own place."""
-    if isinstance(reason, CorruptError):
-        if reason.block is not None:
-            where.setdefault("block", reason.block)
-        if reason.path is not None:
-            where.setdefault("path", reason.path)
-        reason = reason.reason
-    return Finding("error", layer, str(reason), **where)  # type: ignore[arg-type]
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def check_archive(
@@ -108,7 +71,7 @@ class Checker:
         self._is_full = is_full
         self._progress = progress
         self._present = bytearray(self._container.positions.end)  # 1: has a block, 2: reached
-        self._rooted = {ROOT_ID}  # directories that hang on the root one
+        self._names = NameChecker(manager, filesystem)
         self._done = 0
 
     def run(self) -> Iterator[Finding]:
@@ -120,7 +83,7 @@ class Checker:
         yield from self._check_tree("registry", self._manager.registry.tree)
         yield from self._check_tree("path", self._manager.paths)
         yield from self._check_entries()
-        yield from self._check_paths()
+        yield from self._names.check_paths()
         yield from self._check_reached()
         yield from self._check_positions()
 
@@ -309,69 +272,13 @@ class Checker:
             yield error("registry", "the record is that of another stream", stream=name)
         yield from self._check_chain(key, begin, end, count, length, extents, path)
         if key != ROOT_ID:
-            yield from self._check_named(key, found, path)
+            yield from self._names.check_entry(key, found, path)
 
     def _path(self, identity: bytes) -> str | None:
         try:
             return self._filesystem.path_of(identity)
         except Archive7Error:
             return None
-
-    def _check_named(self, key: bytes, found: Entry, path: str | None) -> Iterator[Finding]:
-        """The name in the entry leads back to it; its directory is one."""
-        value = self._manager.paths.get(found.parent + found.name)
-        if value is None or value != found.type + key:
-            yield error("registry", "its name does not lead to it", stream=key.hex(), path=path)
-        if found.parent == ORPHANS_ID:
-            return
-        try:
-            above = self._manager.registry.owner(UUID(bytes=found.parent))
-            is_missing = above is None or decode_entry(above).type != DIRECTORY
-        except TreeCorruptError:
-            is_missing = True
-        if is_missing:
-            yield error("registry", "its directory is missing", stream=key.hex(), path=path)
-
-    def _check_paths(self) -> Iterator[Finding]:
-        """Every name leads to an entry of its type and name."""
-        try:
-            for key, value in self._manager.paths.items():
-                for reason in self._wrong_in_name(key, value):
-                    name = key[ID_SIZE:].decode(errors="backslashreplace")
-                    yield error("path", f"the name {name!r} {reason}")
-        except CorruptError as damage:
-            yield error("path", damage)
-
-    def _wrong_in_name(self, key: bytes, value: bytes) -> Iterator[str]:
-        try:
-            kind, identity = decode_path(value)
-            owner = self._manager.registry.owner(UUID(bytes=identity))
-            found = None if owner is None else decode_entry(owner)
-        except TreeCorruptError as damage:
-            yield f"cannot be followed: {damage.reason}"
-            return
-        if found is None:
-            yield "leads nowhere"
-        elif found.type != kind:
-            yield "has another type than its entry"
-        elif found.links < 2 and found.parent + found.name != key:
-            yield "leads to an entry of another name"
-        elif kind == DIRECTORY and not self._is_rooted(identity):
-            yield "stands in a circle of directories"
-        if key[:ID_SIZE] != ORPHANS_ID and not _is_utf8(key[ID_SIZE:]):
-            yield "is not UTF-8"
-
-    def _is_rooted(self, identity: bytes) -> bool:
-        """Whether a directory hangs on the root one; what was found so far is kept."""
-        trail: set[bytes] = set()
-        while identity not in self._rooted:
-            owner = self._manager.registry.owner(UUID(bytes=identity))
-            if identity in trail or owner is None:
-                return owner is None  # a missing directory is told where it is missing
-            trail.add(identity)
-            identity = decode_entry(owner).parent
-        self._rooted |= trail
-        return True
 
     # --- space
 

@@ -156,6 +156,7 @@ class Container(Snapshot):
             or tuple(self.streams) != self.root.streams
             or self.header != self.root.header
             or (self.has_trash and not self.root.flags & FLAG_TRASH)
+            or self.is_blanking != bool(self.root.flags & FLAG_BLANKING)
         )
 
     def savepoint(self) -> Savepoint:
@@ -275,7 +276,7 @@ class Container(Snapshot):
             base_hash=self._durable.hash,
             is_marked=is_marked,
             height=chart.height,
-            flags=self.root.flags & FLAG_BLANKING
+            flags=self.is_blanking * FLAG_BLANKING
             | self.has_trash * FLAG_TRASH
             | self.kind << KIND_SHIFT,
             session=self._session,
@@ -363,7 +364,8 @@ class Container(Snapshot):
             self.ring.write(place, self.ring.seal(self.root.marked()))
         self._reclaim()
 
-    def _readers_hold(self) -> bool:
+    def readers_hold(self) -> bool:
+        """Whether a reader may still need what was freed."""
         return (
             bool(self.device.locks.held_by_others(Lock.READERS))
             and self.slots.pending_count <= _REST_LIMIT
@@ -371,12 +373,12 @@ class Container(Snapshot):
 
     def _reclaim(self) -> None:
         """Free slots that the durable root does not need, after a sync."""
-        if self._readers_hold():
+        if self.readers_hold():
             return
         slots = self.slots
         slots.reuse(self._durable.number)
         if slots.is_much(self._unaccounted()):
-            self._pass()
+            self.find_free()
         self._keep_reserve()
 
     def _unaccounted(self) -> int:
@@ -385,7 +387,7 @@ class Container(Snapshot):
         known = self.blocks.map.used + self._reserve[1] + slots.free_count + slots.pending_count
         return slots.count - known
 
-    def _pass(self) -> None:
+    def find_free(self) -> None:
         """Find free slots: all that the last durable root does not refer to."""
         durable = self._durable
         used = map_of(self.blocks, durable).used_slots(durable.slots)
@@ -399,9 +401,9 @@ class Container(Snapshot):
         if attempt == 1:
             if self._durable.hash != self.root.hash:
                 self._sync()
-            if not self._readers_hold():
+            if not self.readers_hold():
                 self.slots.reuse(self._durable.number)
-                self._pass()
+                self.find_free()
             return True
         if attempt == 2 and self.is_emergency and self._reserve[1]:
             self.slots.open_reserve(*self._reserve)
@@ -413,26 +415,24 @@ class Container(Snapshot):
         """Set slots aside again after the reserve was used up, between transactions."""
         if self._reserve[1] or self.slots.is_tight or self.slots.is_touched:
             return
-        extents = self.slots.take(RESERVE_COUNT)
+        extent = self.slots.take_run(RESERVE_COUNT)
+        if extent is None:
+            return
         try:
-            if len(extents) > 1:
-                raise FullError(errno.ENOSPC, "no run of free slots")
-            first, count = extents[0]
-            self.device.pwrite(os.urandom(count * BLOCK_SIZE), slot_offset(first))
+            self.device.pwrite(os.urandom(extent[1] * BLOCK_SIZE), slot_offset(extent[0]))
         except BaseException as error:
-            self.slots.withdraw(extents)
+            self.slots.withdraw([extent])
             if isinstance(error, FullError):
                 return
             raise
         self.slots.commit(self.root.number)
-        self._reserve = (first, count)
+        self._reserve = extent
 
     # --- the end of the file
 
     def _cut_tail(self, durable: bool) -> int:
-        if not durable or self._readers_hold():
-            return 0
-        return self.slots.cut_tail(_CUT_LEAST)
+        may_cut = durable and not self.is_blanking and not self.readers_hold()
+        return self.slots.cut_tail(_CUT_LEAST) if may_cut else 0
 
     def _cut_excess(self) -> None:
         end = slot_offset(self.root.slots + 1)
@@ -481,7 +481,7 @@ class Container(Snapshot):
         """Before the last commit: sync, so that what it frees can make the file shorter."""
         self.sync()
         self.slots.rewind()
-        if not self._readers_hold():
+        if not self.readers_hold():
             lower_tail(self.blocks, self.slots)
 
     def _finish(self) -> None:
@@ -492,7 +492,7 @@ class Container(Snapshot):
                 self.settle_down()
             self.commit(durable=True, fold=True)
             root = self.root
-            if not self._readers_hold() and self.slots.cut_tail(1):
+            if not (self.is_blanking or self.readers_hold()) and self.slots.cut_tail(1):
                 self.has_trash = bool(root.flags & FLAG_TRASH)
                 root, _ = self._new_root(self._next, True).with_hash()
             self._settle(root, self._place, self._base_place)

@@ -20,6 +20,9 @@ _FORMATS: Final = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, LINK: stat.S_IFL
 NIL: Final = bytes(16)
 ROOT_ID: Final = UUID(int=256).bytes
 ORPHANS_ID: Final = UUID(int=257).bytes  # parent of files that were removed while open
+DELETED_ID: Final = UUID(int=258).bytes  # parent of what was deleted and may be restored
+LINKS_ID: Final = UUID(int=259).bytes  # before id + parent + name of entries with several names
+HIDDEN: Final = frozenset({ORPHANS_ID, DELETED_ID, LINKS_ID})  # no directories of users
 _SECOND: Final = 1_000_000_000
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import stat
 import time
 from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
+from .deletion import Delete, Deleted, Deletion, failure_with
 from .entry import (
     DIRECTORY,
     FILE,
@@ -23,7 +22,6 @@ from .entry import (
     ORPHANS_ID,
     ROOT_ID,
     Entry,
-    decode_entry,
     decode_text,
     encode_text,
     new_entry,
@@ -32,10 +30,10 @@ from .entry import (
 from .errors import PathError, TreeCorruptError
 from .identity import new_identity_bytes
 from .layout import DATA_SIZE, EXTENT_COUNT, ID_SIZE, PATH, STREAM
-from .paths import FilesystemStreamManager, PathLike, Paths, Place, after, failure, path_text
+from .paths import PathLike, Place, after, failure, path_text
 from .streams import DataStream
 from .streams.extents import Extents
-from .streams.registry import encode_value, split
+from .streams.registry import encode_value
 
 
 @contextlib.contextmanager
@@ -51,16 +49,8 @@ def _naming_both(source: PathLike, target: PathLike) -> Iterator[None]:
 _ONE_RUN: Final = bytes(EXTENT_COUNT.size)
 
 
-class Filesystem(Paths):
-    """Names and entries.
-
-    Attributes:
-        changes: rises before the first change of an operation.
-    """
-
-    def __init__(self, manager: FilesystemStreamManager) -> None:
-        super().__init__(manager)
-        self.changes = 0
+class Filesystem(Deletion):
+    """Names and entries."""
 
     def format(self) -> None:
         """Make the root directory of a new archive."""
@@ -71,45 +61,7 @@ class Filesystem(Paths):
     def sweep(self) -> None:
         """Free files that were removed while open, when the writer died before they closed."""
         for key, _ in list(self._paths.items(ORPHANS_ID, ORPHANS_ID + b"\xff" * 17)):
-            self._bury(key[ID_SIZE:])
-
-    # --- entries
-
-    def length(self, identity: bytes) -> int:
-        """Length of a file in bytes, including what is not committed yet."""
-        stream = self._manager.opened(UUID(bytes=identity))
-        if stream is not None:
-            return stream.len
-        value = self._registry.tree.get(identity)
-        return 0 if value is None else int(STREAM.unpack_from(value)[4])
-
-    def stat(self, path: PathLike, *, follow: bool) -> os.stat_result:
-        """As `os.stat` or `os.lstat`."""
-        place = self.find(path, follow=follow)
-        entry = self.entry(place.identity)
-        size = len(entry.target) if entry.type == LINK else self.length(place.identity)
-        return entry.stat(place.identity, size)
-
-    def stat_of(self, identity: bytes) -> os.stat_result:
-        """As `os.lstat`, by identity."""
-        entry = self.entry(identity)
-        size = len(entry.target) if entry.type == LINK else self.length(identity)
-        return entry.stat(identity, size)
-
-    def _store(self, identity: bytes, entry: Entry) -> None:
-        """Store the entry of something without blocks of its own."""
-        record = STREAM.pack(identity, -1, -1, 0, 0, 0)
-        self._registry.tree.insert(identity, encode_value(record, b"", entry.encode()))
-
-    def update(self, identity: bytes, **fields: object) -> None:
-        """Change fields of an entry."""
-        value = self._registry.tree.get(identity)
-        if value is None:
-            raise TreeCorruptError("a name leads to no entry: run check")
-        record, extents, owner = split(value)
-        self.changes += 1
-        entry = decode_entry(owner).changed(**fields)
-        self._registry.tree.insert(identity, encode_value(record, extents, entry.encode()))
+            self._free_orphan(key[ID_SIZE:])
 
     # --- making
 
@@ -132,6 +84,14 @@ class Filesystem(Paths):
         place = self.vacant(path)
         now = time.time_ns()
         self._make(place, Entry(DIRECTORY, place.parent, place.name, now, now, mode & 0o7777))
+
+    def hard_link(self, source: PathLike, target: PathLike) -> None:
+        """Give a file or symbolic link another name."""
+        with _naming_both(source, target):
+            if str(target).endswith("/") and self.name(target).type is None:
+                raise failure(errno.ENOENT, target)
+            self.find(source, follow=False)
+            self.link(source, self.vacant(target))
 
     def symlink(self, target: str, path: PathLike) -> None:
         """Make a symbolic link."""
@@ -187,7 +147,7 @@ class Filesystem(Paths):
         if not self._manager.is_open(identity) and not self._manager.is_readonly:
             if ORPHANS_ID + identity.bytes in self._paths:
                 self.changes += 1
-                self._bury(identity.bytes)
+                self._free_orphan(identity.bytes)
 
     def read(self, identity: bytes) -> bytes:
         """All bytes of a file."""
@@ -231,7 +191,7 @@ class Filesystem(Paths):
 
     # --- removing and moving
 
-    def remove(self, path: PathLike) -> None:
+    def remove(self, path: PathLike, how: Delete) -> None:
         """Remove a file or a symbolic link."""
         place = self.name(path)
         if place.type is None:
@@ -240,11 +200,25 @@ class Filesystem(Paths):
             raise failure(errno.EISDIR, path)
         if str(path).endswith("/"):
             raise failure(errno.ENOTDIR, path)
-        self.changes += 1
-        self._unlink(place)
+        self._delete(place, how, path)
 
-    def rmdir(self, path: PathLike) -> None:
+    def rmdir(self, path: PathLike, how: Delete) -> None:
         """Remove an empty directory."""
+        place = self._directory_name(path)
+        if self._has_children(place.identity):
+            raise failure(errno.ENOTEMPTY, path)
+        self._delete(place, how, path)
+
+    def rmtree(self, path: PathLike, how: Delete) -> None:
+        """Remove a directory and everything in it."""
+        place = self._directory_name(path)
+        if how == Delete.HARD:
+            for file in self._files_below(place):
+                self._check_empty(file, path)
+        self._delete(place, how, path)
+
+    def _directory_name(self, path: PathLike) -> Place:
+        """The name of a directory that is to go."""
         place = self.name(path)
         if place.type is None:
             raise failure(errno.ENOENT, path)
@@ -254,10 +228,68 @@ class Filesystem(Paths):
             last = str(path).rstrip("/").rpartition("/")[2]
             code = {".": errno.EINVAL, "..": errno.ENOTEMPTY}.get(last, errno.EBUSY)
             raise failure(code, path)
-        if self._has_children(place.identity):
-            raise failure(errno.ENOTEMPTY, path)
+        return place
+
+    def _delete(self, place: Place, how: Delete, path: PathLike) -> None:
+        """Take a name away with all that stands below it."""
+        if how == Delete.HARD and place.type == FILE:
+            self._check_empty(place, path)
         self.changes += 1
-        self._unlink(place)
+        if how == Delete.ERASE:
+            self._erase(place)
+            return
+        self.bury(place, empty=how == Delete.HARD)
+        if how == Delete.HARD:
+            for file in self._files_below(place):
+                self._free_data(file.identity)
+
+    def _check_empty(self, place: Place, path: PathLike) -> None:
+        """Whether the data of a file can be freed while its entry is kept."""
+        if self._manager.is_open(UUID(bytes=place.identity)):
+            raise failure_with(errno.EBUSY, "close the file first", str(path))
+        if self.entry(place.identity).links > 1:
+            raise failure_with(errno.EMLINK, "its data have other names, too", str(path))
+
+    def _free_data(self, identity: bytes) -> None:
+        stream = self._manager.open_stream(UUID(bytes=identity))
+        try:
+            stream.truncate(0)
+        finally:
+            self._manager.close_stream(stream)
+
+    def _below(self, place: Place) -> Iterator[Place]:
+        """A name and all names below it; those of a directory before those in it."""
+        waiting = [place]
+        while waiting:
+            here = waiting.pop()
+            yield here
+            if here.type == DIRECTORY:
+                for name, kind, child in self.children(here.identity):
+                    below = Place(here.identity, name.encode(), kind, child)
+                    if kind == DIRECTORY:
+                        waiting.append(below)
+                    else:
+                        yield below
+
+    def _files_below(self, place: Place) -> Iterator[Place]:
+        return (below for below in self._below(place) if below.type == FILE)
+
+    def _erase(self, place: Place) -> None:
+        """Take a name away for good, and everything below it."""
+        directories = []
+        for below in self._below(place):
+            if below.type == DIRECTORY:
+                directories.append(below)
+            else:
+                self._unlink(below)
+        for below in reversed(directories):
+            self._unlink(below)
+
+    def purge(self, item: Deleted | UUID) -> None:
+        """Erase what was deleted SOFT or HARD."""
+        key, origin = self._deletion(item)
+        self.changes += 1
+        self._erase(Place(key[:ID_SIZE], key[ID_SIZE:], origin.type, origin.identity))
 
     def _has_children(self, identity: bytes) -> bool:
         return any(True for _ in self._paths.items(identity, after(identity)))
@@ -269,7 +301,7 @@ class Filesystem(Paths):
         identity = place.identity
         entry = self.entry(identity)
         if entry.links > 1:
-            self.update(identity, links=entry.links - 1)
+            self.drop_link(place.key, identity, entry)
         elif place.type == FILE and self._manager.is_open(UUID(bytes=identity)):
             self.update(identity, links=0, parent=ORPHANS_ID, name=identity)
             self._paths.insert(ORPHANS_ID + identity, PATH.pack(FILE, identity))
@@ -278,7 +310,7 @@ class Filesystem(Paths):
         else:
             self._registry.tree.delete(identity)
 
-    def _bury(self, identity: bytes) -> None:
+    def _free_orphan(self, identity: bytes) -> None:
         self._paths.delete(ORPHANS_ID + identity)
         self._manager.del_stream(UUID(bytes=identity))
 
@@ -299,7 +331,7 @@ class Filesystem(Paths):
         self._paths.delete(old.key)
         self._paths.insert(new.key, PATH.pack(old.type or b"", old.identity))
         self.forget()
-        self.update(old.identity, parent=new.parent, name=new.name)
+        self.move_name(old.key, new.key, old.identity)
 
     def _places(self, source: PathLike, target: PathLike) -> tuple[Place, Place]:
         """From where to where, as `rename` of Linux looks at them."""
@@ -333,16 +365,3 @@ class Filesystem(Paths):
             raise failure(errno.EISDIR, target)
         if new.type == DIRECTORY and self._has_children(new.identity):
             raise failure(errno.ENOTEMPTY, target)
-
-    # --- attributes
-
-    def chmod(self, path: PathLike, mode: int, *, follow: bool) -> None:
-        """Set the permission bits."""
-        identity = self.find(path, follow=follow).identity
-        self.update(identity, mode=stat.S_IMODE(mode))
-
-    def utime(self, path: PathLike, modified: int, *, follow: bool) -> None:
-        """Set the time of modification, nanoseconds since 1970."""
-        identity = self.find(path, follow=follow).identity
-        self._manager.flush()
-        self.update(identity, modified=modified)

@@ -154,9 +154,19 @@ ENTRY: Final = Struct("!cB16s16sqqqIIIIHHI")
 ENTRY_MODIFIED_OFFSET: Final = 42
 ENTRY_LINKS_OFFSET: Final = 70
 TIME: Final = Struct("!q")
+# kind, size of name, size of value; then name and value
+EXTRA: Final = Struct("!BBI")
+EXTRA_ATTRIBUTE: Final = 1  # extended attribute
+EXTRA_USER: Final = 2  # name of the user, no name
+EXTRA_GROUP: Final = 3  # name of the group, no name
+MAX_ATTRIBUTES_SIZE: Final = 65536  # of all extras of an entry, encoded
 # type, id: what stands under parent id + name in the paths tree
 PATH: Final = Struct("!c16s")
+# type, id, deleted (ns), length in bytes, former parent: what stands under the id of deleted
+# names + id of the deletion in the paths tree; then the former name
+DELETED: Final = Struct("!c16sqQ16s")
 ID_SIZE: Final = 16
+FLAG_EMPTIED: Final = 1  # in the flags of an entry: deleted, its data freed
 MAX_NAME_SIZE: Final = 255
 MAX_TARGET_SIZE: Final = 4095
 

@@ -5,10 +5,15 @@ Owns the public face of changing names: as in `os` and `shutil`.
 
 from __future__ import annotations
 
+import errno
+from uuid import UUID
+
+from .deletion import Delete, Deleted
 from .directories import Directories
+from .errors import PathError
 from .listing import missing_above
-from .paths import PathLike, path_text
-from .session import change, release
+from .paths import PathLike, failure, path_text
+from .session import change, query, release
 
 
 class Names(Directories):
@@ -39,16 +44,88 @@ class Names(Directories):
                     raise
 
     @release
-    def remove(self, path: PathLike) -> None:
-        """Remove a file or symbolic link.  An open file goes on until it is closed."""
-        self._filesystem.remove(path)
+    def remove(self, path: PathLike, *, how: Delete = Delete.ERASE, blank: bool = False) -> None:
+        """Remove a file or symbolic link.  An open file goes on until it is closed.
+
+        Args:
+            how: SOFT keeps it for `undelete`, HARD frees the data and keeps what was known of
+                it for `deleted`, ERASE leaves nothing.
+            blank: overwrite what was freed, once the commit is durable; see `blank`.
+
+        Raises: FileNotFoundError, IsADirectoryError; PathError (EBUSY, EMLINK) for HARD where
+        the file is open or has other names.
+        """
+        self._filesystem.remove(path, Delete(how))
+        self._blank_later(blank)
 
     unlink = remove
 
     @release
-    def rmdir(self, path: PathLike) -> None:
-        """Remove an empty directory."""
-        self._filesystem.rmdir(path)
+    def rmdir(self, path: PathLike, *, how: Delete = Delete.ERASE, blank: bool = False) -> None:
+        """Remove an empty directory; see `remove`.  Raises: PathError (ENOTEMPTY)."""
+        self._filesystem.rmdir(path, Delete(how))
+        self._blank_later(blank)
+
+    @release
+    def rmtree(
+        self,
+        path: PathLike,
+        *,
+        ignore_errors: bool = False,
+        how: Delete = Delete.ERASE,
+        blank: bool = False,
+    ) -> None:
+        """Remove a directory and all that stands in it, as `shutil.rmtree`; see `remove`.
+
+        Cost: SOFT that of one name, the others that of every name and block below.
+        """
+        try:
+            self._filesystem.rmtree(path, Delete(how))
+        except PathError:
+            if not ignore_errors:
+                raise
+        self._blank_later(blank)
+
+    @query
+    def deleted(self) -> list[Deleted]:
+        """What was deleted SOFT or HARD and not purged, in the order of deletion."""
+        return list(self._filesystem.deleted())
+
+    @change
+    def undelete(self, item: Deleted | UUID | PathLike, path: PathLike | None = None) -> str:
+        """Restore what was deleted SOFT, where it stood or at `path`; return its path now.
+
+        Args:
+            item: of `deleted`, its id, or the path where it stood (the last deletion counts).
+
+        Raises: FileNotFoundError (never deleted, or its directory is gone: give a path),
+        FileExistsError; PathError (ENODATA) where the data are gone.
+        """
+        return self._filesystem.undelete(self._deletion(item), path)
+
+    @release
+    def purge(self, item: Deleted | UUID | PathLike | None = None, *, blank: bool = False) -> int:
+        """Erase what was deleted SOFT or HARD (None: all of it); return how many deletions."""
+        if item is None:
+            items = [each.id for each in self._filesystem.deleted()]
+        else:
+            items = [self._deletion(item)]
+        for each in items:
+            self._filesystem.purge(each)
+        self._blank_later(blank)
+        return len(items)
+
+    def _deletion(self, item: Deleted | UUID | PathLike) -> UUID:
+        """The id of a deletion."""
+        if isinstance(item, UUID):
+            return item
+        if isinstance(item, Deleted):
+            return item.id
+        wanted = "/" + path_text(item).strip("/")
+        found = [each.id for each in self._filesystem.deleted() if each.path == wanted]
+        if not found:
+            raise failure(errno.ENOENT, item)
+        return found[-1]
 
     @change
     def rename(self, source: PathLike, target: PathLike) -> None:
@@ -56,6 +133,14 @@ class Names(Directories):
         self._filesystem.rename(source, target)
 
     replace = rename
+
+    @change
+    def link(self, source: PathLike, target: PathLike) -> None:
+        """Give a file or symbolic link another name, as `os.link`.
+
+        Raises: FileExistsError, FileNotFoundError; PathError (EPERM) for a directory.
+        """
+        self._filesystem.hard_link(source, target)
 
     @change
     def symlink(self, target: PathLike, path: PathLike, target_is_directory: bool = False) -> None:

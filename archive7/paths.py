@@ -245,15 +245,6 @@ class Paths:
             raise failure(errno.ENOTDIR, path)
         return place.identity
 
-    def path_of(self, identity: bytes) -> str:
-        """The path of an entry, for messages and reports."""
-        parts: list[str] = []
-        while identity != ROOT_ID and len(parts) < _MAX_PATH:
-            entry = self.entry(identity)
-            parts.append(entry.name.decode(errors="replace"))
-            identity = entry.parent
-        return "/" + "/".join(reversed(parts))
-
     # --- entries
 
     def entry(self, identity: bytes) -> Entry:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
+from .blanking import blank_free
 from .errors import ClosedError, TransactionError
 from .filesystem import Filesystem
 from .paths import FilesystemStreamManager
@@ -160,11 +161,29 @@ class Session:
 
     def _commit(self, *, durable: bool = False) -> int:
         try:
-            return self._manager.commit(durable=durable)
+            number = self._manager.commit(durable=durable)
+            if self._container.is_blanking:
+                number = self._blank()
+            return number
         except BaseException:
             if not self.closed:
                 self._filesystem.attach()
             raise
+
+    def _blank(self) -> int:
+        """Overwrite what was freed, unless readers still need it; return the commit number."""
+        try:
+            if not self._container.readers_hold():
+                blank_free(self._container)
+        except BaseException:
+            if not self._container.is_failed:
+                self._manager.rollback()
+            raise
+        return self._container.root.number
+
+    def _blank_later(self, blank: bool) -> None:
+        """Have what the change under way frees overwritten after its commit."""
+        self._container.is_blanking |= blank
 
     def commit(self, *, durable: bool = False) -> int:
         """Commit what files handed over so far; return the commit number.
@@ -260,6 +279,8 @@ class Session:
             if self._depth and not self._container.is_failed:
                 _try(self._roll_back, errors)
             self._container.is_emergency = True
+            if self._container.is_blanking and not self._manager.is_readonly and not errors:
+                _try(self._blank, errors)
             _try(self._manager.close, errors)
             if errors:
                 raise errors[0]
@@ -272,7 +293,7 @@ def _is_open(file: _Closable | None) -> bool:
     return file is not None and not file.closed
 
 
-def _try(action: Callable[[], None], errors: list[BaseException]) -> None:
+def _try(action: Callable[[], object], errors: list[BaseException]) -> None:
     """Call, keep the exception for later."""
     try:
         action()

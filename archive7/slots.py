@@ -136,6 +136,23 @@ class SlotTable:
             self.fresh_count -= count
             self._free(range(first, first + count), _FRESH)
 
+    def take_run(self, count: int) -> Extent | None:
+        """Hand out one run of `count` slots; None where only pieces are free."""
+        extents = self.take(count)
+        if len(extents) == 1:
+            return extents[0]
+        self.withdraw(extents)
+        return None
+
+    def free_runs(self) -> list[Extent]:
+        """All free slots, in runs of up to 256."""
+        runs = (run.span() for run in _PIECES[1].finditer(self._table))
+        return [
+            (first, min(MAX_RUN, end - first))
+            for begin, end in runs
+            for first in range(begin, end, MAX_RUN)
+        ]
+
     def withdraw(self, extents: list[Extent]) -> None:
         """Like `give_back` for slots at the end of the file that could not be written."""
         self.give_back(extents)

@@ -25,7 +25,7 @@ from .errors import (
     RollbackError,
     SnapshotExpiredError,
 )
-from .layout import KIND_SHIFT
+from .layout import FLAG_BLANKING, KIND_SHIFT
 from .locks import Lock
 from .map import Entry
 from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
@@ -69,6 +69,7 @@ class Snapshot:
         root: the root that everything is read under.
         blocks, positions: its blocks and free positions.
         streams, header, kind: records of the special streams, archive header, kind of manager.
+        is_blanking: what was freed is to be overwritten.
         generation: rises when the working state was thrown away.
         recovered: what opening left behind, or None.
     """
@@ -79,6 +80,7 @@ class Snapshot:
     streams: list[bytes]
     header: bytes
     kind: int
+    is_blanking: bool
 
     def __init__(self, device: Device, superblock: Superblock, master: Buffer) -> None:
         self.device = device
@@ -116,6 +118,7 @@ class Snapshot:
         self.streams = list(root.streams)
         self.header = root.header
         self.kind = root.flags >> KIND_SHIFT & 0xFF
+        self.is_blanking = bool(root.flags & FLAG_BLANKING)
 
     def _choose(self, roots: dict[int, Root]) -> Choice:
         choice = choose(roots, self._verifier())

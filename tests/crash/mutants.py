@@ -184,7 +184,7 @@ def pass_over_current_map() -> AbstractContextManager[Any]:
         used[first : first + count] = bytes([1]) * count
         self.slots.learn(used[: self._durable.slots + 1])
 
-    return mock.patch.object(Container, "_pass", sweep)
+    return mock.patch.object(Container, "find_free", sweep)
 
 
 def reader_never_verifies() -> AbstractContextManager[Any]:

@@ -91,7 +91,7 @@ def test_snapshot_holds_while_its_lock_is_held() -> None:
 def test_snapshot_expires_where_nothing_rests_for_readers() -> None:
     """The mutant of the test before."""
     with (
-        mock.patch.object(Container, "_readers_hold", return_value=False),
+        mock.patch.object(Container, "readers_hold", return_value=False),
         pytest.raises(SnapshotExpiredError),
     ):
         for seed in range(30):
