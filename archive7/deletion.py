@@ -82,7 +82,7 @@ class Deletion(Links):
         self._paths.delete(place.key)
         self._paths.insert(key, origin)
         self.forget()
-        self.move_name(place.key, key, identity, now)
+        self.move_name(place.key, key, identity)
         if empty:
             self.update(identity, flags=self.entry(identity).flags | FLAG_EMPTIED)
 

@@ -72,7 +72,8 @@ class Filesystem(Deletion):
             raise failure(errno.EEXIST, path)
         return place
 
-    def _make(self, place: Place, entry: Entry) -> bytes:
+    def make(self, place: Place, entry: Entry) -> bytes:
+        """Make a directory or link at a vacant place; return its identity."""
         identity = new_identity_bytes()
         self.changes += 1
         self._store(identity, entry)
@@ -83,7 +84,7 @@ class Filesystem(Deletion):
         """Make a directory."""
         place = self.vacant(path)
         now = time.time_ns()
-        self._make(place, Entry(DIRECTORY, place.parent, place.name, now, now, mode & 0o7777))
+        self.make(place, Entry(DIRECTORY, place.parent, place.name, now, now, mode & 0o7777))
 
     def hard_link(self, source: PathLike, target: PathLike) -> None:
         """Give a file or symbolic link another name."""
@@ -102,7 +103,7 @@ class Filesystem(Deletion):
                 raise failure(errno.ENOENT, path)
         now = time.time_ns()
         entry = Entry(LINK, place.parent, place.name, now, now, 0o777, target=encoded)
-        self._make(place, entry)
+        self.make(place, entry)
 
     def readlink(self, path: PathLike) -> str:
         """Target of a symbolic link.  Raises PathError (EINVAL) for anything else."""
@@ -318,9 +319,9 @@ class Filesystem(Deletion):
         """Rename or move, replacing the target as POSIX does."""
         with _naming_both(source, target):
             old, new = self._places(source, target)
-            if old.type == DIRECTORY and self._is_below(new.parent, old.identity):
+            if old.type == DIRECTORY and self.is_below(new.parent, old.identity):
                 raise failure(errno.EINVAL, source)
-            if new.type == DIRECTORY and self._is_below(old.parent, new.identity):
+            if new.type == DIRECTORY and self.is_below(old.parent, new.identity):
                 raise failure(errno.ENOTEMPTY, target)
             if old.identity == new.identity:
                 return
@@ -344,7 +345,7 @@ class Filesystem(Deletion):
             raise failure(errno.ENOTDIR, source)
         return old, new
 
-    def _is_below(self, place: bytes, top: bytes) -> bool:
+    def is_below(self, place: bytes, top: bytes) -> bool:
         """Whether a directory is `top` or stands below it."""
         seen = set()
         while place != top:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from .commit import Container
 from .crypto import SUITES
+from .header import decode_header
 from .layout import ARCHIVE_HEADER, BLOCK_SIZE
 
 
@@ -21,7 +22,7 @@ class ArchiveInfo:
         format: version of the format.
         commit: number of the last commit.
         created: nanoseconds since 1970.
-        title: from the archive header.
+        title, owner, domain, node, type, role, use: from the archive header.
         size: of the file in bytes.
         used, free: bytes in use and free in it, blocks only.
         sealed: blocks sealed so far; a new key is advised from 2^36 on.
@@ -35,6 +36,12 @@ class ArchiveInfo:
     commit: int
     created: int
     title: str
+    owner: UUID
+    domain: UUID
+    node: UUID
+    type: int
+    role: int
+    use: int
     size: int
     used: int
     free: int
@@ -44,7 +51,8 @@ class ArchiveInfo:
 def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
     """What is known of an open container without reading more of it."""
     root = container.root
-    _, _, major, minor, *_, created, title = ARCHIVE_HEADER.unpack(root.header)
+    _, _, major, minor, *_ = ARCHIVE_HEADER.unpack(root.header)
+    header = decode_header(root.header)
     return ArchiveInfo(
         name=name,
         mode=mode,
@@ -52,8 +60,14 @@ def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
         suite=SUITES[container.superblock.suite],
         format=f"{major}.{minor}",
         commit=root.number,
-        created=created,
-        title=title.rstrip(b"\0").decode(errors="replace"),
+        created=header.created_ns,
+        title=header.title,
+        owner=header.owner,
+        domain=header.domain,
+        node=header.node,
+        type=header.type,
+        role=header.role,
+        use=header.use,
         size=container.device.size(),
         used=root.used * BLOCK_SIZE,
         free=(root.slots - root.used) * BLOCK_SIZE,

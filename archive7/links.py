@@ -13,7 +13,7 @@ from typing import Final
 from .entries import Entries
 from .entry import DELETED_ID, DIRECTORY, LINKS_ID, Entry
 from .errors import TreeCorruptError
-from .layout import ID_SIZE, PATH
+from .layout import DELETED, ID_SIZE, PATH
 from .paths import PathLike, Place, failure
 
 _MOST: Final = (1 << 32) - 1
@@ -58,24 +58,25 @@ class Links(Entries):
         self._paths.delete(LINKS_ID + identity + key)
         if len(rest) == 1:
             self._paths.delete(LINKS_ID + identity + rest[0])
-        self.update(identity, links=entry.links - 1, **_first(rest, entry.deleted))
+        self.update(identity, links=entry.links - 1, **self._first(rest))
 
-    def move_name(self, old: bytes, new: bytes, identity: bytes, deleted: int = 0) -> None:
+    def move_name(self, old: bytes, new: bytes, identity: bytes) -> None:
         """Tell an entry that one of its names moved from `old` to `new` (keys)."""
         entry = self.entry(identity)
         names = [new if name == old else name for name in self.names_of(identity)]
         if entry.links > 1:
             self._paths.delete(LINKS_ID + identity + old)
             self._paths.insert(LINKS_ID + identity + new, b"")
-        self.update(identity, **_first(names, deleted or entry.deleted))
+        self.update(identity, **self._first(names))
+
+    def _first(self, names: list[bytes]) -> dict[str, object]:
+        """The fields of the first name: one that was not deleted, if there is one."""
+        first = min(names, key=lambda name: name[:ID_SIZE] == DELETED_ID)
+        fields: dict[str, object] = {"parent": first[:ID_SIZE], "name": first[ID_SIZE:]}
+        fields["deleted"] = 0
+        if first[:ID_SIZE] == DELETED_ID:
+            fields["deleted"] = DELETED.unpack_from(self._paths.get(first) or _NEVER)[2]
+        return fields
 
 
-def _first(names: list[bytes], deleted: int) -> dict[str, object]:
-    """The fields of the first name; one that was not deleted goes before those that were."""
-    first = min(names, key=lambda name: name[:ID_SIZE] == DELETED_ID)
-    is_deleted = first[:ID_SIZE] == DELETED_ID
-    return {
-        "parent": first[:ID_SIZE],
-        "name": first[ID_SIZE:],
-        "deleted": deleted if is_deleted else 0,
-    }
+_NEVER: Final = bytes(DELETED.size)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 from uuid import UUID
 
+from .copying import copy_entry
 from .deletion import Delete, Deleted
 from .directories import Directories
+from .entry import DIRECTORY, FILE
 from .errors import PathError
 from .listing import missing_above
 from .paths import PathLike, failure, path_text
@@ -133,6 +135,31 @@ class Names(Directories):
         self._filesystem.rename(source, target)
 
     replace = rename
+
+    @change
+    def copy(self, source: PathLike, target: PathLike, *, follow_symlinks: bool = True) -> str:
+        """Copy a file, as `shutil.copy2`, or a directory with all it holds, as `copytree`.
+
+        A file goes into `target` if that is a directory, and replaces a file; a directory must
+        not be there yet.  Mode, time, owners and extended attributes are copied, too; links in a
+        directory are copied as links.  Returns: the path of the copy.
+        Raises: FileExistsError, FileNotFoundError, IsADirectoryError; PathError (EINVAL) for a
+        directory into itself.
+        """
+        filesystem = self._filesystem
+        old = filesystem.find(source, follow=follow_symlinks)
+        path = path_text(target)
+        new = filesystem.locate(path)
+        if new.type == DIRECTORY and old.type != DIRECTORY:
+            name = path_text(source).rstrip("/").rpartition("/")[2]
+            path = f"{path.rstrip('/')}/{name}"
+            new = filesystem.locate(path)
+            if new.type == DIRECTORY:
+                raise failure(errno.EISDIR, path)
+        if new.type is not None and (old.type != FILE or old.identity == new.identity):
+            raise failure(errno.EEXIST, path)
+        copy_entry(filesystem, old, new, source)
+        return path
 
     @change
     def link(self, source: PathLike, target: PathLike) -> None:

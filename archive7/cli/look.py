@@ -134,6 +134,8 @@ def info(vault: Vault, is_json: bool) -> None:
     created = iso_text(facts.pop("created"))
     del facts["name"], facts["mode"]  # of this call, not of the archive
     facts = {"vault": vault.path, **facts, "created": created}
+    for name in ("container", "owner", "domain", "node"):
+        facts[name] = str(facts[name]) if facts[name].int else None
     if is_json:
         say_json(facts)
         return
@@ -142,5 +144,5 @@ def info(vault: Vault, is_json: bool) -> None:
     for name in ("commit", "sealed"):
         facts[name] = f"{facts[name]:,}"
     for name, value in facts.items():
-        if value not in ("", None):
+        if value not in ("", None, 0):
             say(f"{_LABELS.get(name, name):<14}{shown(str(value))}")

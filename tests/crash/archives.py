@@ -12,7 +12,8 @@ from collections.abc import Callable
 from posixpath import dirname, join
 from typing import Final
 
-from archive7.archive import Archive, _format, _header
+from archive7.archive import Archive, _format
+from archive7.header import ArchiveHeader
 from archive7.commit import Container
 from archive7.crypto import SUITE_XAES256GCM
 from archive7.device import Device
@@ -233,7 +234,7 @@ class ArchiveEngine(Engine):
     def create(self, device: Device) -> Session:
         device.truncate(SLOTS_OFFSET)
         write_copies(device, self._superblock, self._master)
-        header = _header("")
+        header = ArchiveHeader("")
         container = Container(device, self._superblock, self._master, create=True, header=header)
         _format(container)
         return ArchiveSession(_archive(container, "x"))
