@@ -3,11 +3,13 @@
 `open` gives an `Archive`.  The layers, lowest first, in the order of imports and of the data path:
 
 errors, layout; device, locks; crypto, keyslots, superblock, unlock; slots, positions, map, root,
-cache, blocks, opening, snapshot, commit, creation; treenode, btree; streams; entry, paths,
-filesystem; session, transfer, check, archive; cli.
+cache, reader, blocks, opening, snapshot, commit, blanking, creation; treenode, btree; streams;
+entry, extras, paths, entries, links, deletion, filesystem; session, files, directories, names,
+attributes; transfer, check, pathobject, archive; cli.
 """
 
 from .archive import Archive, open  # noqa: A004 - the name users know
+from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
     BlockCorruptError,
@@ -41,8 +43,10 @@ from .errors import (
     WrongKeyError,
 )
 from .finding import Finding
+from .header import ArchiveHeader
 from .info import ArchiveInfo
 from .keyslots import KdfCost
+from .pathobject import ArchivePath
 from .transfer import Transfer
 
 __version__ = "0.1.0.dev0"
@@ -50,10 +54,14 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Archive",
     "Archive7Error",
+    "ArchiveHeader",
     "ArchiveInfo",
+    "ArchivePath",
     "BlockCorruptError",
     "ClosedError",
     "CorruptError",
+    "Delete",
+    "Deleted",
     "ExistsError",
     "Finding",
     "FormatError",

@@ -7,11 +7,10 @@ Assembles the layers; does no work of its own.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
-from uuid import uuid4
 
 from .attributes import Attributes
 from .check import check_archive
@@ -21,11 +20,12 @@ from .crypto import SUITES
 from .errors import UsageError
 from .filesystem import Filesystem
 from .finding import Finding
+from .header import ArchiveHeader, decode_header
 from .info import ArchiveInfo, describe
 from .keyslots import KdfCost, Secrets
-from .layout import ARCHIVE_HEADER, ARCHIVE_MAGIC, VERSION_MAJOR, VERSION_MINOR
+from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
-from .session import query
+from .session import change, query
 from .snapshot import Recovered
 from .transfer import Progress, Transfer, export_tree, import_tree
 
@@ -46,6 +46,7 @@ def open(  # noqa: A001 - the name users know
     suite: str = "xaes256gcm",
     kdf: KdfCost | None = None,
     title: str = "",
+    header: ArchiveHeader | None = None,
     max_kdf_memory: int = 256 << 20,
     lock: bool = True,
 ) -> Archive:
@@ -60,6 +61,7 @@ def open(  # noqa: A001 - the name users know
         suite: of a new archive: xaes256gcm, or secretbox for the original's ciphertext.
         kdf: cost of the passphrase of a new archive.
         title: of a new archive, up to 256 bytes of UTF-8.
+        header: of a new archive, in the place of `title`: its owner and what it is for.
         max_kdf_memory: bytes that a keyslot may ask for.
         lock: False to write without a lock, where you know that nobody else does.
 
@@ -73,7 +75,7 @@ def open(  # noqa: A001 - the name users know
     options = Options(
         suite=_SUITES[suite],
         kdf=kdf,
-        header=_header(title),
+        header=(header or ArchiveHeader(title)).encode(),
         max_kdf_memory_kib=max_kdf_memory >> 10,
         lock=lock,
         prepare=_format,
@@ -114,17 +116,6 @@ def _exists(path: str | os.PathLike[str] | BinaryIO) -> bool:
     return path.seek(0, os.SEEK_END) > 0
 
 
-def _header(title: str) -> bytes:
-    encoded = title.encode()
-    if len(encoded) > 256:
-        raise UsageError("a title has at most 256 bytes of UTF-8")
-    nil = bytes(16)
-    return ARCHIVE_HEADER.pack(
-        ARCHIVE_MAGIC, b"a", VERSION_MAJOR, VERSION_MINOR, 0, 0, 0,
-        uuid4().bytes, nil, nil, nil, time.time_ns(), encoded,
-    )  # fmt: skip
-
-
 class Archive(Attributes):
     """An encrypted filesystem in one file.  Made by `archive7.open`.
 
@@ -152,6 +143,22 @@ class Archive(Attributes):
         return self._mode
 
     @property
+    def header(self) -> ArchiveHeader:
+        """What the archive says of itself: title, owner, domain, node, type, role, use."""
+        with self._lock:
+            self.check_open()
+            return decode_header(self._container.header)
+
+    @change
+    def set_header(self, /, **fields: object) -> None:
+        """Change fields of the header, such as ``title=`` or ``owner=``.
+
+        Raises: UsageError for what does not fit, TypeError for an unknown field.
+        """
+        header = replace(decode_header(self._container.header), **fields)  # type: ignore[arg-type]
+        self._manager.meta = header.encode()
+
+    @property
     def recovered(self) -> Recovered | None:
         """What opening left behind because it was not whole, or None."""
         return self._container.recovered
@@ -171,6 +178,10 @@ class Archive(Attributes):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"mode {self._mode!r}"
         return f"<Archive {self.name!r}, {state}>"
+
+    def __truediv__(self, path: PathLike | ArchivePath) -> ArchivePath:
+        """A path from ``/``, with the methods of `pathlib.Path`."""
+        return ArchivePath(self) / path
 
     # --- whole trees
 
