@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TextIO, assert_type
+from typing import IO, Any, BinaryIO, TextIO, assert_type
 from uuid import UUID
 
 import archive7
-from archive7 import Archive, errors, streams
+from archive7 import Archive, ArchivePath, errors, streams
 
 
 def open_in_every_way(path: Path, target: BinaryIO) -> None:
@@ -82,6 +83,40 @@ def change_the_tree(vault: Archive) -> None:
     vault.rmdir("/a/b/c")
     vault.import_tree(Path("photos"), "/photos")
     vault.export_tree("/photos", Path("copy"))
+
+
+def go_by_path_objects(vault: Archive, mode: str) -> list[str]:
+    notes = vault / "notes"
+    assert_type(notes, ArchivePath)
+    today: ArchivePath = notes / PurePosixPath("2024") / "today.txt"
+    assert_type("notes" / today.relative_to(notes), ArchivePath)
+    today.parent.mkdir(0o700, parents=True, exist_ok=True)
+    with today.open("w", encoding="utf-8", newline="\n") as text:
+        assert_type(text, TextIO)
+    with today.with_suffix(".png").open("rb") as binary:
+        assert_type(binary, BinaryIO)
+    with today.open(mode) as either:
+        assert_type(either, IO[Any])
+    size: int = today.write_text("hello", "utf-8") + today.with_name("pic").write_bytes(b"data")
+    link = notes / f"{today.stem}{size}"
+    link.symlink_to(today.relative_to(notes))
+    link.parent.joinpath(link.readlink(), "..", vault / "other").touch(0o600, exist_ok=True)
+    assert_type(today.rename("/notes/yesterday.txt"), ArchivePath)
+    assert_type(today.stat(follow_symlinks=False), os.stat_result)
+    for path, folders, files in vault.__truediv__("/").walk(on_error=print):
+        assert_type(path, ArchivePath)
+        folders += files
+    found: Iterator[ArchivePath] = notes.rglob("*.txt")
+    return [path.read_text() for path in sorted(found) if path.is_file() and path < today]
+
+
+def hand_a_path_object_on(vault: Archive) -> bytes:
+    """It goes where a resource of a package goes."""
+
+    def read(resource: Traversable) -> bytes:
+        return resource.joinpath("data.bin").read_bytes()
+
+    return read(vault / "package")
 
 
 def commit_and_look_again(vault: Archive) -> None:
