@@ -85,25 +85,31 @@ def walk(
     followlinks: bool,
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """As `os.walk`; a directory may be emptied or pruned while it is walked."""
-    try:
-        entries = list(archive.scandir(top))
-    except OSError as error:
-        if onerror is not None:
-            onerror(error)
-        return
-    directories: list[str] = []
-    others: list[str] = []
-    for entry in entries:
-        (directories if _is_folder(entry) else others).append(entry.name)
-    links = {entry.name for entry in entries if entry.is_symlink()}
-    if topdown:
-        yield top, directories, others
-    for name in directories:
-        if followlinks or name not in links:
-            below = top + name if top.endswith("/") else f"{top}/{name}"
-            yield from walk(archive, below, topdown, onerror, followlinks)
-    if not topdown:
-        yield top, directories, others
+    waiting: list[str | tuple[str, list[str], list[str]]] = [top]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, tuple):  # all below it was given
+            yield here
+            continue
+        try:
+            entries = list(archive.scandir(here))
+        except OSError as error:
+            if onerror is not None:
+                onerror(error)
+            continue
+        folders = {entry.name for entry in entries if _is_folder(entry)}
+        links = {entry.name for entry in entries if entry.is_symlink()}
+        directories = [entry.name for entry in entries if entry.name in folders]
+        others = [entry.name for entry in entries if entry.name not in folders]
+        found = here, directories, others
+        if topdown:
+            yield found
+        else:
+            waiting.append(found)
+        base = here if here.endswith("/") else f"{here}/"
+        waiting += [
+            base + name for name in reversed(directories) if followlinks or name not in links
+        ]
 
 
 def _is_folder(entry: DirEntry) -> bool:

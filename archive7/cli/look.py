@@ -1,4 +1,4 @@
-"""The verbs that only look: ls, info."""
+"""The verbs that only look: ls, deleted, info."""
 
 from __future__ import annotations
 
@@ -113,6 +113,45 @@ def _details(archive: Archive, path: str, kind: str, name: str) -> str:
     size = f"{status.st_size:,}" if kind == "file" else "-"
     line = f"{stat.filemode(status.st_mode)} {size:>15} {time_text(status.st_mtime)}  {name}"
     return f"{line} -> {shown(archive.readlink(path))}" if kind == "link" else line
+
+
+# --- deleted
+
+
+@click.command()
+@takes_vault
+@as_json
+@vault_options
+def deleted(vault: Vault, is_json: bool) -> None:
+    """List what can be undeleted.
+
+    All that was removed with rm --how soft or hard, the oldest first.
+    `ar7 undelete` restores what was removed with --how soft.
+
+    \b
+      ar7 deleted vault.ar7
+    """
+    with vault.reading() as archive:
+        items = archive.deleted()
+    if is_json:
+        entries = [
+            {
+                "id": str(item.id),
+                "path": item.path,
+                "type": item.type,
+                "size": item.size,
+                "deleted": iso_text(item.deleted_ns),
+                "deleted_ns": item.deleted_ns,
+                "is_restorable": item.is_restorable,
+            }
+            for item in items
+        ]
+        say_json({"vault": vault.path, "deleted": entries})
+        return
+    for item in items:
+        note = "" if item.is_restorable else "  (its data are gone)"
+        when = time_text(item.deleted_ns / 1e9)
+        say(f"{when} {item.size:>15,}  {shown(item.path)}{note}")
 
 
 # --- info

@@ -16,12 +16,12 @@ from click.exceptions import Exit
 
 import archive7
 
-from .change import mkdir, mv, rm
+from .change import cp, mkdir, mv, rm, undelete
 from .check import check
 from .content import cat, get, put
 from .demonstration import demo
 from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
-from .look import info, ls
+from .look import deleted, info, ls
 from .pack import add, create, extract
 from .report import drop_stdout, fail
 
@@ -101,6 +101,7 @@ def program() -> None:
 
 
 for _command in (
-    create, add, ls, cat, put, get, extract, rm, mkdir, mv, info, check, demo
+    create, add, ls, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv, info, check,
+    demo,
 ):  # fmt: skip
     program.add_command(_command)
