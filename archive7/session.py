@@ -68,6 +68,7 @@ class Session:
         self._filesystem = Filesystem(manager)
         self._depth = 0
         self._is_doomed = False
+        self._is_closing = False
         self._files: dict[int, weakref.ref[_Closable]] = {}
         self._opened = 0
 
@@ -85,7 +86,7 @@ class Session:
 
     def check_open(self) -> None:
         """Raise ClosedError if the archive is closed."""
-        if self._container.is_closed:
+        if self._container.is_closed or self._is_closing:
             raise ClosedError("the archive is closed")
 
     # --- transactions
@@ -265,25 +266,39 @@ class Session:
         A file object that is still open is flushed and closed with a ResourceWarning.  The first
         error is raised after everything was tried and the locks have been given back.
         """
-        with self._lock:
-            if self.closed:
-                return
-            if self._depth:
-                self._roll_back()
-            errors: list[BaseException] = []
-            for file in [ref() for ref in self._files.values()]:
-                if file is not None and not file.closed:
-                    name = file.name
-                    warnings.warn(f"unclosed file {name!r}", ResourceWarning, stacklevel=2)
-                    _try(file.close, errors)
-            if self._depth and not self._container.is_failed:
+        errors: list[BaseException] = []
+        try:
+            with self._lock:
+                if self.closed:
+                    return
+                self._is_closing = not self._depth  # nobody opens another file
+                files = self._open_files() if self._is_closing else []
+            # Not under our lock: a thread that writes holds its buffer's and waits for ours.
+            _close_files(files, errors)
+            with self._lock:
+                self._finish(errors)
+        finally:
+            self._is_closing = False
+        if errors:
+            raise errors[0]
+
+    def _open_files(self) -> list[_Closable]:
+        files = [ref() for ref in self._files.values()]
+        return [file for file in files if file is not None and not file.closed]
+
+    def _finish(self, errors: list[BaseException]) -> None:
+        """Close what is left, whatever fails."""
+        if self.closed:
+            return
+        if self._depth:
+            self._roll_back()
+            _close_files(self._open_files(), errors)
+            if not self._container.is_failed:
                 _try(self._roll_back, errors)
-            self._container.is_emergency = True
-            if self._container.is_blanking and not self._manager.is_readonly and not errors:
-                _try(self._blank, errors)
-            _try(self._manager.close, errors)
-            if errors:
-                raise errors[0]
+        self._container.is_emergency = True
+        if self._container.is_blanking and not self._manager.is_readonly and not errors:
+            _try(self._blank, errors)
+        _try(self._manager.close, errors)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an archive cannot be pickled or copied")
@@ -291,6 +306,13 @@ class Session:
 
 def _is_open(file: _Closable | None) -> bool:
     return file is not None and not file.closed
+
+
+def _close_files(files: list[_Closable], errors: list[BaseException]) -> None:
+    """Close files that somebody forgot to close."""
+    for file in files:
+        warnings.warn(f"unclosed file {file.name!r}", ResourceWarning, stacklevel=3)
+        _try(file.close, errors)
 
 
 def _try(action: Callable[[], object], errors: list[BaseException]) -> None:
