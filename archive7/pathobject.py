@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import takewhile
@@ -49,7 +48,7 @@ class Addressed(Protocol):
     def read_bytes(self, path: PathLike, /) -> bytes: ...
     def write_bytes(self, path: PathLike, data: Buffer, /) -> int: ...
     def listdir(self, path: PathLike, /) -> list[str]: ...
-    def glob(self, pattern: str, /) -> Iterator[str]: ...
+    def glob(self, pattern: PathLike, root: PathLike, /) -> Iterator[str]: ...
     def walk(
         self, top: PathLike, topdown: bool, onerror: Callable[[OSError], object] | None,
         followlinks: bool, /,
@@ -304,8 +303,6 @@ class ArchivePath:
 
         UTF-8 with newline ``\n`` unless given.  Text that cannot be encoded changes nothing.
         """
-        if not isinstance(data, str):
-            raise TypeError(f"data must be str, not {type(data).__name__}")
         encoded = io.BytesIO()
         text = _text(encoded, encoding, errors, newline)
         text.write(data)
@@ -332,23 +329,20 @@ class ArchivePath:
 
     def iterdir(self) -> Iterator[ArchivePath]:
         """The paths in the directory as it is now, in order of their names."""
-        return iter([self._at(self._path / name) for name in self._archive.listdir(self._path)])
+        return (self._at(self._path / name) for name in self._archive.listdir(self._path))
 
-    def glob(self, pattern: str) -> Iterator[ArchivePath]:
-        """The paths below that match a relative pattern.
+    def glob(self, pattern: PathLike) -> Iterator[ArchivePath]:
+        """The paths below that match a relative pattern, as `Archive.glob`.
 
         Raises: ValueError for an empty pattern, NotImplementedError for an absolute one.
         """
-        if not pattern:
-            raise ValueError(f"Unacceptable pattern: {pattern!r}")
-        if pattern.startswith("/"):
+        if str(pattern).startswith("/"):
             raise NotImplementedError("Non-relative patterns are unsupported")
-        own = re.sub(r"([*?[])", r"[\1]", str(self._path)).rstrip("/")
-        return map(self._at, self._archive.glob(f"{own}/{pattern}"))
+        return map(self._at, self._archive.glob(pattern, self._path))
 
-    def rglob(self, pattern: str) -> Iterator[ArchivePath]:
+    def rglob(self, pattern: PathLike) -> Iterator[ArchivePath]:
         """The paths at any depth below that match a relative pattern."""
-        if pattern.startswith("/"):
+        if str(pattern).startswith("/"):
             raise NotImplementedError("Non-relative patterns are unsupported")
         return self.glob(f"**/{pattern}")
 
@@ -383,9 +377,9 @@ class ArchivePath:
         try:
             self._archive.mkdir(self._path, mode)
         except FileNotFoundError:
-            missing = list(takewhile(lambda path: not path.exists(), self.parents))
-            if not (parents and missing):
+            if not parents:
                 raise
+            missing = list(takewhile(lambda path: not path.exists(), self.parents))
             with self._archive.transaction():
                 for path in reversed(missing):
                     path.mkdir(exist_ok=True)
