@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from typing import IO, Any, Final, NamedTuple
 
+from .errors import ClosedError
 from .streams import VirtualFileObject
 
 _READ_BUFFER: Final = 4096  # a random read of 4 KiB is one raw read
@@ -70,12 +71,21 @@ def parse_mode(
     return Mode(kinds.pop(), "+" in letters, is_text)
 
 
+def _hand_over(file: io.BufferedWriter | io.BufferedRandom) -> None:
+    """Flush the raw file, unless another thread, which flushed it too, closed it meanwhile."""
+    try:
+        file.raw.flush()
+    except ClosedError:
+        if not file.closed:
+            raise
+
+
 class _Writer(io.BufferedWriter):
     """A buffered writer whose `flush` hands the data over to the next commit."""
 
     def flush(self) -> None:
         super().flush()
-        self.raw.flush()
+        _hand_over(self)
 
 
 class _Random(io.BufferedRandom):
@@ -83,7 +93,7 @@ class _Random(io.BufferedRandom):
 
     def flush(self) -> None:
         super().flush()
-        self.raw.flush()
+        _hand_over(self)
 
 
 def buffered(

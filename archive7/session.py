@@ -312,7 +312,12 @@ def _close_files(files: list[_Closable], errors: list[BaseException]) -> None:
     """Close files that somebody forgot to close."""
     for file in files:
         warnings.warn(f"unclosed file {file.name!r}", ResourceWarning, stacklevel=3)
-        _try(file.close, errors)
+        try:
+            file.close()
+        except BaseException as error:  # noqa: BLE001 - raised again when all was tried
+            # A plain ValueError: its own thread closed it meanwhile.
+            if type(error) is not ValueError or not file.closed:
+                errors.append(error)
 
 
 def _try(action: Callable[[], object], errors: list[BaseException]) -> None:
