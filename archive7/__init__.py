@@ -4,8 +4,8 @@
 
 errors, layout; device, locks; crypto, keyslots, superblock, unlock; slots, positions, map, root,
 cache, reader, blocks, opening, snapshot, commit, blanking, creation; treenode, btree; streams;
-entry, extras, paths, entries, links, deletion, filesystem; session, files, directories, names,
-attributes; transfer, check, pathobject, archive; cli.
+entry, extras, paths, entries, links, deletion, filesystem; pattern, query, search; session, files,
+directories, names, attributes; transfer, check, pathobject, archive; cli.
 """
 
 from .archive import Archive, open  # noqa: A004 - the name users know
@@ -47,6 +47,8 @@ from .header import ArchiveHeader
 from .info import ArchiveInfo
 from .keyslots import KdfCost
 from .pathobject import ArchivePath
+from .query import Condition, Q
+from .search import Found
 from .transfer import Transfer
 
 __version__ = "0.1.0.dev0"
@@ -59,12 +61,14 @@ __all__ = [
     "ArchivePath",
     "BlockCorruptError",
     "ClosedError",
+    "Condition",
     "CorruptError",
     "Delete",
     "Deleted",
     "ExistsError",
     "Finding",
     "FormatError",
+    "Found",
     "FullError",
     "IsADirectoryError",
     "KdfCost",
@@ -77,6 +81,7 @@ __all__ = [
     "NotEmptyError",
     "NotFoundError",
     "PathError",
+    "Q",
     "ReadOnlyError",
     "RecordCorruptError",
     "RecoveredWarning",

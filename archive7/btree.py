@@ -40,7 +40,7 @@ class BTree:
     a stream of its own.  Cost of one operation: one block per level at most, most of them cached.
     """
 
-    _version = 0  # rises with every change
+    version = 0  # rises with every change
 
     def __init__(self, store: NodeStore, root: int) -> None:
         self._store = store
@@ -68,7 +68,7 @@ class BTree:
         self._nodes: dict[int, TreeNode] = {}
         self._dirty: dict[int, TreeNode] = {}
         self._free: int | None = None  # head of the free list, not read yet
-        self._version += 1  # iterators must not go on in the nodes that they hold
+        self.version += 1  # iterators must not go on in the nodes that they hold
 
     # --- nodes
 
@@ -96,7 +96,7 @@ class BTree:
 
     def _touch(self, node: TreeNode) -> None:
         self._dirty[node.position] = node
-        self._version += 1
+        self.version += 1
 
     def _new(self, level: int) -> TreeNode:
         """A new, empty node, from the free list if there is one."""
@@ -177,13 +177,13 @@ class BTree:
     def _forward(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         while True:
             leaf, _, upper = self._find(low, bisect_right)
-            version = self._version
+            version = self.version
             keys = leaf.keys
             end = len(keys) if high is None else bisect_left(keys, high)
             for at in range(bisect_left(keys, low), end):
                 key = keys[at]
                 yield key, self._value(leaf, at) if leaf.far else leaf.values[at]
-                if version != self._version:
+                if version != self.version:
                     low = key + b"\0"
                     break
             else:
@@ -194,13 +194,13 @@ class BTree:
     def _backward(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         while True:
             leaf, lower, _ = self._find(high, bisect_left)
-            version = self._version
+            version = self.version
             keys = leaf.keys
             end = len(keys) if high is None else bisect_left(keys, high)
             for at in range(end - 1, bisect_left(keys, low) - 1, -1):
                 key = keys[at]
                 yield key, self._value(leaf, at)
-                if version != self._version:
+                if version != self.version:
                     high = key
                     break
             else:
@@ -223,6 +223,11 @@ class BTree:
                 upper = node.keys[at]
             node = self._node(node.children[at], node.level - 1)
         return node, lower, upper
+
+    def leaf(self, low: bytes) -> tuple[TreeNode, bytes | None]:
+        """The leaf for `low`, to be read only, and where the next one begins (None: nowhere)."""
+        leaf, _, upper = self._find(low, bisect_right)
+        return leaf, upper
 
     # --- changing
 
@@ -260,7 +265,7 @@ class BTree:
         else:
             self._place(node, at, key, value, is_new, is_far)
         self._dirty[node.position] = node
-        self._version += 1
+        self.version += 1
         if node.size > TREE_CAPACITY:
             self._split(node, path, is_last=at == len(node.keys) - 1)
         return is_new

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from .entry import DIRECTORY, FILE, LINK
 from .files import Files
+from .filesystem import Filesystem
 from .listing import DirEntry, walk
 from .paths import PathLike, path_text
+from .pattern import Pattern, glob
+from .query import Condition
+from .search import Found, find
 from .session import query
+
+R = TypeVar("R")
 
 
 class Directories(Files):
@@ -41,6 +48,41 @@ class Directories(Files):
     ) -> Iterator[tuple[str, list[str], list[str]]]:
         """Walk a tree as `os.walk`: (path, names of directories, names of the others)."""
         return walk(self, str(top), topdown, onerror, followlinks)
+
+    def glob(self, pattern: PathLike, root: PathLike = "/") -> Iterator[str]:
+        """Iterate over the paths below `root` that match, in the order of a walk, each once.
+
+        As `pathlib.Path.glob` of Python 3.13: ``*``, ``?`` and ``[...]`` stand for characters of
+        a name, also for a dot in front; ``**`` as a whole part for any number of directories,
+        which no symbolic link leads into; a slash at the end wants a directory.  Case counts.
+        An absolute pattern begins at ``/``, whatever `root` is.  What changes meanwhile is found
+        or not.
+        Raises: ValueError for an empty pattern.
+        Cost: a look-up for each name without wildcards, a listing for each directory with them.
+        """
+        return glob(self._ask, Pattern(pattern), root)
+
+    def find(self, *conditions: Condition, under: PathLike = "/") -> Iterator[Found]:
+        """Iterate over the entries below `under` that fulfil all conditions, in order of id.
+
+        Conditions are made of the fields of `Q`: ``find(Q.size > 10**6, Q.name.like("*.log"))``.
+        An entry with several names is found once, under its first; deleted ones only where a
+        condition names `Q.deleted`.
+
+        What is found is the state at this call.  If anything in the archive changes before the
+        iterator is at its end, it raises UsageError: to change what was found, take a list first.
+        The lock is held for a few milliseconds at a time.
+
+        Raises: NotFoundError, NotADirectoryError for `under`; UsageError, see above.
+        Cost: the registry is read once from end to end; a subtree that is small beside it costs
+        its names and a look-up for each.
+        """
+        return find(self._ask, conditions, under)
+
+    @query
+    def _ask(self, question: Callable[[Filesystem], R]) -> R:
+        """Ask the filesystem one thing."""
+        return question(self._filesystem)
 
     @query
     def stat(self, path: PathLike, *, follow_symlinks: bool = True) -> os.stat_result:

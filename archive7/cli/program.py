@@ -21,9 +21,11 @@ from .check import check
 from .content import cat, get, put
 from .demonstration import demo
 from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
+from .find import find
 from .look import deleted, info, ls
 from .pack import add, create, extract
 from .report import drop_stdout, fail
+from .tree import tree
 
 
 class Program(click.Group):
@@ -101,7 +103,7 @@ def program() -> None:
 
 
 for _command in (
-    create, add, ls, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv, info, check,
-    demo,
+    create, add, ls, tree, find, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv,
+    info, check, demo,
 ):  # fmt: skip
     program.add_command(_command)

@@ -114,6 +114,11 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         """The open stream of an identity, or None."""
         return self._open.get(identity)
 
+    @property
+    def open_streams(self) -> list[DataStream]:
+        """All that are open."""
+        return list(self._open.values())
+
     def set_owner(self, identity: UUID, owner: Callable[[DataStream], bytes | None]) -> None:
         """Ask `owner` for the owner's bytes whenever the open stream's record is stored."""
         self._owners[identity] = owner
