@@ -26,7 +26,7 @@ from .layout import (
     NODE_MAGIC,
     PLAIN_SIZE,
 )
-from .map import Entry, Map
+from .map import Entry, Map, entry_slot
 from .reader import BlockReader
 from .root import slot_offset
 from .slots import Extent, SlotTable
@@ -281,6 +281,31 @@ class BlockStore(BlockReader):
             )
             run.data[:] = data
             yield run.plain
+
+    # --- moving
+
+    def relocate(self, positions: Sequence[int], extents: Sequence[Extent]) -> None:
+        """Copy the sealed bytes of blocks at rising positions to fresh slots, as they are."""
+        entries = [self.map.get(position) for position in positions]
+        at = 0
+        for first, count in extents:
+            for done in range(0, count, MAX_RUN):
+                part = entries[at : at + min(MAX_RUN, count - done)]
+                self._device.pwrite(b"".join(self._sealed_runs(part)), slot_offset(first + done))
+                at += len(part)
+        slots = [first + i for first, count in extents for i in range(count)]
+        self.map.set_many(positions, slots, [entry[4:] for entry in entries])
+        self.counts.written += BLOCK_SIZE * len(slots)
+
+    def _sealed_runs(self, entries: Sequence[Entry]) -> Iterator[bytes]:
+        """The sealed bytes of blocks; neighbours are read at once."""
+        slots = [entry_slot(entry) for entry in entries]
+        begin = 0
+        for i in range(1, len(slots) + 1):
+            if i == len(slots) or slots[i] != slots[i - 1] + 1:
+                size = (i - begin) * BLOCK_SIZE
+                yield self._device.pread(size, slot_offset(slots[begin])).ljust(size, b"\0")
+                begin = i
 
     # --- the whole store
 

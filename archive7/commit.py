@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .device import Buffer, Device
-from .errors import FullError, ReadOnlyError, SyncFailedError
+from .errors import ReadOnlyError, SyncFailedError
 from .layout import (
     ARCHIVE_HEADER,
     BLOCK_SIZE,
@@ -26,6 +26,7 @@ from .layout import (
 )
 from .locks import Lock
 from .opening import map_of
+from .reserve import Reserve
 from .root import Root, first_root, slot_offset
 from .savepoint import Savepoint
 from .slots import SlotTable
@@ -65,6 +66,7 @@ class Container(Snapshot):
         self.has_trash = False  # the trash stream was written for the commit that comes
         self.is_emergency = False  # under way: an operation that gives space back
         self._is_failed = False
+        self._cut_least = _CUT_LEAST
         self._base_place: int | None = None
         # A ring that looks settled may not be on the disk: the first commit writes it again.
         self._doubtful = b""
@@ -132,7 +134,7 @@ class Container(Snapshot):
     def _attach_writer(self, root: Root) -> None:
         self.slots = SlotTable(root.slots)
         self._attach(root, self.slots)
-        self._reserve = root.reserve
+        self._reserve = Reserve(self.slots, self.device, root.reserve)
         self.blocks.relieve = self._relieve
 
     def _start_numbers(self, highest: int) -> None:
@@ -188,9 +190,7 @@ class Container(Snapshot):
             self.slots.savepoints = 0
             self.slots.undo()
             self.positions.undo((0, self.root.positions))
-            if self.root.reserve[1] and not self._reserve[1]:
-                self.slots.close_reserve(*self.root.reserve)
-                self._reserve = self.root.reserve
+            self._reserve.restore(self.root.reserve)
             self._reset(self.root)
             return
         self.slots.savepoints -= 1
@@ -287,7 +287,7 @@ class Container(Snapshot):
             sealed=self._sealed_before + self.blocks.counts.sealed,
             top=chart.top,
             previous_hash=self.root.hash,
-            reserve=self._reserve,
+            reserve=self._reserve.extent,
             streams=tuple(self.streams),
             header=self.header,
             changes=dict(chart.changes),
@@ -379,19 +379,19 @@ class Container(Snapshot):
         slots.reuse(self._durable.number)
         if slots.is_much(self._unaccounted()):
             self.find_free()
-        self._keep_reserve()
+        self._reserve.keep(self.root.number)
 
     def _unaccounted(self) -> int:
         """Slots that are free and not known to be."""
         slots = self.slots
-        known = self.blocks.map.used + self._reserve[1] + slots.free_count + slots.pending_count
+        known = self.blocks.map.used + self._reserve.count + slots.free_count + slots.pending_count
         return slots.count - known
 
     def find_free(self) -> None:
         """Find free slots: all that the last durable root does not refer to."""
         durable = self._durable
         used = map_of(self.blocks, durable).used_slots(durable.slots)
-        first, count = self._reserve
+        first, count = self._reserve.extent
         used[first : first + count] = bytes([1]) * count
         self.slots.learn(used)
 
@@ -405,34 +405,28 @@ class Container(Snapshot):
                 self.slots.reuse(self._durable.number)
                 self.find_free()
             return True
-        if attempt == 2 and self.is_emergency and self._reserve[1]:
-            self.slots.open_reserve(*self._reserve)
-            self._reserve = (0, 0)
+        if attempt == 2 and self.is_emergency and self._reserve.count:
+            self._reserve.open()
             return True
         return False
-
-    def _keep_reserve(self) -> None:
-        """Set slots aside again after the reserve was used up, between transactions."""
-        if self._reserve[1] or self.slots.is_tight or self.slots.is_touched:
-            return
-        extent = self.slots.take_run(RESERVE_COUNT)
-        if extent is None:
-            return
-        try:
-            self.device.pwrite(os.urandom(extent[1] * BLOCK_SIZE), slot_offset(extent[0]))
-        except BaseException as error:
-            self.slots.withdraw([extent])
-            if isinstance(error, FullError):
-                return
-            raise
-        self.slots.commit(self.root.number)
-        self._reserve = extent
 
     # --- the end of the file
 
     def _cut_tail(self, durable: bool) -> int:
         may_cut = durable and not self.is_blanking and not self.readers_hold()
-        return self.slots.cut_tail(_CUT_LEAST) if may_cut else 0
+        return self.slots.cut_tail(self._cut_least) if may_cut else 0
+
+    def cut_end(self) -> None:
+        """Commit durably and cut all that is free at the end of the file."""
+        self.slots.rewind()
+        self._reserve.move()
+        self._cut_least = 1
+        try:
+            for _ in range(2):  # the old reserve is free after the first
+                self.blocks.map.is_changed = True
+                self.commit(durable=True)
+        finally:
+            self._cut_least = _CUT_LEAST
 
     def _cut_excess(self) -> None:
         end = slot_offset(self.root.slots + 1)

@@ -173,9 +173,10 @@ class Session:
 
     def _blank(self) -> int:
         """Overwrite what was freed, unless readers still need it; return the commit number."""
+        container = self._container
         try:
-            if not self._container.readers_hold():
-                blank_free(self._container)
+            if not (container.is_readonly or container.is_failed or container.readers_hold()):
+                blank_free(container)
         except BaseException:
             if not self._container.is_failed:
                 self._manager.rollback()
@@ -296,7 +297,7 @@ class Session:
             if not self._container.is_failed:
                 _try(self._roll_back, errors)
         self._container.is_emergency = True
-        if self._container.is_blanking and not self._manager.is_readonly and not errors:
+        if self._container.is_blanking and not errors:
             _try(self._blank, errors)
         _try(self._manager.close, errors)
 

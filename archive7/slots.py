@@ -20,7 +20,7 @@ _USED: Final = 0  # or not known to be free
 _FREE: Final = 1
 _FRESH: Final = 2  # handed out by the transaction under way
 _ONES: Final = bytes([_FREE]) * MAX_RUN
-_FRESH_RUN: Final = bytes([_FRESH]) * MAX_RUN
+_ONE_FRESH: Final = bytes([_FRESH])
 # runs of at least so many free slots: the long ones are tried first
 _PIECES: Final = {16: re.compile(b"\x01{16,}"), 1: re.compile(b"\x01+")}
 _LITTLE: Final = 1024  # slots (4 MiB): less than this much free is not looked for
@@ -45,6 +45,7 @@ class SlotTable:
         self._pending: list[tuple[int, array[int]]] = []
         self._handed: list[Extent] = []  # by commits since the last durable one
         self.savepoints = 0
+        self.appends = False  # no free slot is used
         self.is_tight = False  # the disc is full: use the last free slot before appending
         self.fresh_count = 0  # handed out by the transaction under way
         self.handed_count = 0  # and by commits since the last durable one
@@ -76,6 +77,8 @@ class SlotTable:
         Pieces are taken only where much is free, the long ones first, in the order in which they
         stand: what is written together then stands close together.
         """
+        if self.appends:
+            return self.append(count)
         extents = self._find_run(count)
         left = count - sum(size for _, size in extents)
         if left and (self.is_tight or self.is_much(self.free_count)):
@@ -89,6 +92,33 @@ class SlotTable:
         self.fresh += extents
         self.fresh_count += count
         return extents
+
+    def append(self, count: int) -> list[Extent]:
+        """Hand out `count` new slots at the end of the file."""
+        extents = [self._append(count)] if count else []
+        self.fresh += extents
+        self.fresh_count += count
+        return extents
+
+    def take_between(self, begin: int, end: int, count: int) -> list[Extent]:
+        """Hand out the first free slots of those from `begin` to `end`, up to `count`."""
+        extents: list[Extent] = []
+        for run in _PIECES[1].finditer(self._table, begin, min(end, len(self._table))):
+            if not count:
+                break
+            extents.append(self._hand_out(run.start(), min(run.end() - run.start(), count)))
+            count -= extents[-1][1]
+        self.fresh += extents
+        self.fresh_count += sum(size for _, size in extents)
+        return extents
+
+    def has_run(self, size: int, end: int) -> bool:
+        """Whether `size` slots (up to 256) in a row are free before slot `end`."""
+        return self._table.find(_ONES[:size], 1, end) > 0
+
+    def free_between(self, begin: int, end: int) -> int:
+        """How many slots from `begin` to `end` are free."""
+        return self._table.count(_FREE, begin, end)
 
     def _find_run(self, size: int) -> list[Extent]:
         """Hand out one run of `size` slots, or nothing."""
@@ -117,7 +147,7 @@ class SlotTable:
         return pieces
 
     def _hand_out(self, first: int, size: int) -> Extent:
-        self._table[first : first + size] = _FRESH_RUN[:size]
+        self._table[first : first + size] = _ONE_FRESH * size
         self.free_count -= size
         self._cursor = first + size
         return first, size

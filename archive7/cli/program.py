@@ -23,6 +23,7 @@ from .demonstration import demo
 from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
 from .find import find
 from .look import deleted, info, ls
+from .maintenance import compact
 from .pack import add, create, extract
 from .report import drop_stdout, fail
 from .tree import tree
@@ -104,6 +105,6 @@ def program() -> None:
 
 for _command in (
     create, add, ls, tree, find, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv,
-    info, check, demo,
+    info, check, compact, demo,
 ):  # fmt: skip
     program.add_command(_command)

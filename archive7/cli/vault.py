@@ -67,6 +67,19 @@ class Vault:
             raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
     @contextmanager
+    def maintaining(self) -> Iterator[Archive]:
+        """Open for work that is safe at every moment; Ctrl-C stops it between two steps."""
+        self._require()
+        secret = self._secret()
+        try:
+            with self._told(), self._open("r+", secret) as archive:
+                yield archive
+        except KeyboardInterrupt:
+            raise Refusal(
+                "interrupted: what was done is kept, the next run goes on", INTERRUPTED
+            ) from None
+
+    @contextmanager
     def creating(self, **options: Any) -> Iterator[tuple[Archive, Interruption]]:
         """Make a new archive; if the block fails or Ctrl-C ends it, it is taken away again."""
         if os.path.lexists(self.path):

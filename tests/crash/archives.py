@@ -13,10 +13,10 @@ from posixpath import dirname, join
 from typing import Final
 
 from archive7.archive import Archive, _format
-from archive7.header import ArchiveHeader
 from archive7.commit import Container
 from archive7.crypto import SUITE_XAES256GCM
 from archive7.device import Device
+from archive7.header import ArchiveHeader
 from archive7.keyslots import Secrets
 from archive7.layout import SLOTS_OFFSET
 from archive7.paths import FilesystemStreamManager
@@ -98,7 +98,8 @@ class ArchiveSession(Session):
             return self._rename(rng)
         if drawn < 0.68 or len(self.model) >= _MOST:
             del self.model[name]
-            return lambda: self.archive.remove(path)
+            is_blanked = rng.random() < 0.2
+            return lambda: self.archive.remove(path, blank=is_blanked)
         if drawn < 0.76:
             length = rng.choice((0, rng.randint(0, 9000), len(self.model[name]) - 1))
             self.model[name] = self.model[name][: length + 1].ljust(length + 1, b"\0")
@@ -234,7 +235,7 @@ class ArchiveEngine(Engine):
     def create(self, device: Device) -> Session:
         device.truncate(SLOTS_OFFSET)
         write_copies(device, self._superblock, self._master)
-        header = ArchiveHeader("")
+        header = ArchiveHeader().encode()
         container = Container(device, self._superblock, self._master, create=True, header=header)
         _format(container)
         return ArchiveSession(_archive(container, "x"))

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from archive7 import snapshot
 from archive7.commit import Container
+from archive7.compact import Compactor
 from archive7.crypto import SUITE_XAES256GCM, BlockCipher, block_cipher
 from archive7.device import Device
 from archive7.keyslots import Secrets
@@ -71,6 +72,14 @@ class Session(ABC):
     @abstractmethod
     def release(self) -> None:
         """Forget all savepoints."""
+
+    def compact(self, rng: random.Random) -> None:
+        """Lay out a part of the blocks anew, or all of them; nothing is uncommitted."""
+        compactor = Compactor(self.container)
+        for _ in range(rng.choice((1, 2, 4, 100))):
+            if compactor.is_complete or compactor.is_blocked():
+                break
+            compactor.step()
 
     @abstractmethod
     def close(self) -> None:

@@ -328,7 +328,13 @@ class Recorder:
         elif drawn < 0.86:
             note("savepoint")
             self._with_savepoint(session)
-        elif drawn < 0.92:
+        elif drawn < 0.90:
+            note("compact")
+            self._commit(session, durable=rng.random() < 0.5)
+            self._promise(lambda: session.compact(rng), session.model, durable=False)
+            self._check_live(session)
+            session.audit()
+        elif drawn < 0.94:
             note("steps and a rollback")
             self._steps(session)
             session.rollback()

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Final
 from unittest import mock
 
-from archive7 import blocks, commit, map as chart, slots, tail  # isort: skip
+from archive7 import blocks, commit, compact, map as chart, slots, tail  # isort: skip
 
 SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (commit, "_FRESH_LEAST", 40),  # slots between two forced syncs
@@ -23,6 +23,8 @@ SMALL: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (chart, "_DIRTY_LIMIT", 3),  # changed nodes in memory
     (chart, "NODE_CACHE", 4),
     (blocks, "_DIRTY_LIMIT", 12),  # changed blocks in memory
+    (compact, "_STEP", 7),  # blocks moved at once
+    (compact, "_WINDOW", 16),  # slots cleared at once
 )
 
 

@@ -16,7 +16,9 @@ from archive7.cli.program import program
 from archive7.layout import RING_OFFSET, SLOTS_OFFSET
 from tests.unit.command import KEY, Ar7
 
-VERBS = "add cat check cp create deleted demo extract get info ls mkdir mv put rm undelete".split()
+VERBS = (
+    "add cat check compact cp create deleted demo extract get info ls mkdir mv put rm undelete"
+).split()
 
 
 def make_tree(folder: Path) -> Path:

@@ -1,0 +1,48 @@
+"""The verbs that keep an archive in shape: compact."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from .failure import ANSWER_IS_NO, DONE
+from .progress import progress
+from .report import say, say_json, shown, size_text
+from .vault import Vault, as_json, takes_vault, vault_options
+
+_BLOCK_SIZE = 4096  # bytes; compact counts blocks
+
+
+@click.command()
+@takes_vault
+@click.option("--seconds", type=float, help="Stop after so long; the next run goes on.")
+@click.option("--force", is_flag=True, help="Also where little is free and in disorder.")
+@as_json
+@vault_options
+def compact(vault: Vault, seconds: float | None, force: bool, is_json: bool) -> int:
+    """Give free space back, lay files out in order.
+
+    It works in small steps, each of them safe: Ctrl-C or a crash lose nothing, the next run goes
+    on.  For a while the file grows by up to 1/64, at least 64 MiB.  Exit code 1: not all was
+    done, because a reader holds an older state or the time was over.
+
+    \b
+      ar7 compact vault.ar7
+    """
+    with (
+        vault.maintaining() as archive,
+        progress("compacting", is_quiet=vault.is_quiet) as tell,
+    ):
+        done = archive.compact(
+            progress=lambda n, total, what: tell(n * _BLOCK_SIZE, total * _BLOCK_SIZE, what),
+            seconds=seconds,
+            force=force,
+        )
+    if is_json:
+        say_json({"vault": vault.path, **dataclasses.asdict(done)})
+    elif not vault.is_quiet or not done.is_complete:
+        note = f" ({done.reason})" if done.reason else ""
+        sizes = f"{size_text(done.before)} -> {size_text(done.after)}"
+        say(f"{shown(vault.path)}: {sizes}{note}")
+    return DONE if done.is_complete else ANSWER_IS_NO
