@@ -37,6 +37,9 @@ class Attributes(Names):
         """Set the time of modification as `os.utime` (times of access are not kept)."""
         if times is not None and ns is not None:
             raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
+        given = times or ns or (0, 0)
+        if len(given) != 2:
+            raise TypeError("utime: 'times' and 'ns' must be a tuple of two numbers")
         if ns is not None:
             modified = ns[1]
         else:
@@ -47,12 +50,12 @@ class Attributes(Names):
     def chown(
         self,
         path: PathLike,
-        user: int | str = -1,
-        group: int | str = -1,
+        user: int | str | None = -1,
+        group: int | str | None = -1,
         *,
         follow_symlinks: bool = True,
     ) -> None:
-        """Set user and group by number (-1: leave it) or name, as `shutil.chown`.
+        """Set user and group by number (-1 or None: leave it) or name, as `shutil.chown`.
 
         A name is kept; its number is the host's, or 65534 where the host does not know it.
         They are kept, not enforced.

@@ -13,7 +13,7 @@ from .entry import DIRECTORY, FILE, LINK
 from .files import Files
 from .filesystem import Filesystem
 from .listing import DirEntry, walk
-from .paths import PathLike, path_text
+from .paths import PathLike, path_text, text_of
 from .pattern import Pattern, glob
 from .query import Condition
 from .search import Found, find
@@ -47,7 +47,7 @@ class Directories(Files):
         followlinks: bool = False,
     ) -> Iterator[tuple[str, list[str], list[str]]]:
         """Walk a tree as `os.walk`: (path, names of directories, names of the others)."""
-        return walk(self, str(top), topdown, onerror, followlinks)
+        return walk(self, text_of(top), topdown, onerror, followlinks)
 
     def glob(self, pattern: PathLike, root: PathLike = "/") -> Iterator[str]:
         """Iterate over the paths below `root` that match, in the order of a walk, each once.

@@ -84,14 +84,16 @@ class Entries(Paths):
         self._manager.flush()
         self.update(identity, modified=modified)
 
-    def chown(self, path: PathLike, user: int | str, group: int | str, *, follow: bool) -> None:
+    def chown(
+        self, path: PathLike, user: int | str | None, group: int | str | None, *, follow: bool
+    ) -> None:
         """Set user and group, by number (-1: as it is) or by name."""
         identity = self.find(path, follow=follow).identity
         entry = self.entry(identity)
         extras = decode_extras(entry.extra)
         fields: dict[str, object] = {}
         for kind, value in (("user", user), ("group", group)):
-            if value == -1:
+            if value is None or value == -1:
                 continue
             number, name = owner_of(kind, value, path)
             fields[kind] = number

@@ -185,6 +185,10 @@ class NotEmptyError(PathError):
     """The directory is not empty (errno ENOTEMPTY)."""
 
 
+class NotPermittedError(PathError, PermissionError):
+    """The operation is not permitted (errno EPERM)."""
+
+
 class NameTooLongError(PathError):
     """A name has more than 255 bytes of UTF-8 (errno ENAMETOOLONG)."""
 

@@ -122,6 +122,8 @@ class Files(Session):
         self, path: PathLike, text: str, encoding: str = "utf-8", errors: str = "strict"
     ) -> int:
         """Make or replace a file with text; return the number of characters."""
+        if not isinstance(text, str):
+            raise TypeError(f"data must be str, not {type(text).__name__}")
         self.write_bytes(path, text.encode(encoding, errors))
         return len(text)
 

@@ -14,7 +14,7 @@ from .directories import Directories
 from .entry import DIRECTORY, FILE
 from .errors import PathError
 from .listing import missing_above
-from .paths import PathLike, failure, path_text
+from .paths import PathLike, failure, path_text, text_of
 from .session import change, query, release
 
 
@@ -172,4 +172,4 @@ class Names(Directories):
     @change
     def symlink(self, target: PathLike, path: PathLike, target_is_directory: bool = False) -> None:
         """Make a symbolic link at `path`; the last argument is for compatibility only."""
-        self._filesystem.symlink(str(target), path)
+        self._filesystem.symlink(text_of(target), path)

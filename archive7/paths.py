@@ -41,6 +41,7 @@ _KINDS: Final[dict[int, type[errors.PathError]]] = {
     errno.EISDIR: errors.IsADirectoryError,
     errno.ENOTDIR: errors.NotADirectoryError,
     errno.ENOTEMPTY: errors.NotEmptyError,
+    errno.EPERM: errors.NotPermittedError,
     errno.ELOOP: errors.LoopError,
     errno.ENAMETOOLONG: errors.NameTooLongError,
 }
@@ -95,11 +96,17 @@ def failure(code: int, path: object, other: object = None) -> errors.PathError:
     return kind(code, os.strerror(code), str(path))
 
 
-def path_text(path: PathLike) -> str:
-    """A path as text.  Raises TypeError, ValueError (NUL) and NotFoundError (empty) as `os`."""
+def text_of(path: PathLike) -> str:
+    """A path as text, whatever it says.  Raises TypeError."""
     text: object = str(path) if isinstance(path, PurePosixPath) else path
     if not isinstance(text, str):
         raise TypeError(f"a path is str or PurePosixPath, not {type(path).__name__}")
+    return text
+
+
+def path_text(path: PathLike) -> str:
+    """A path as text.  Raises TypeError, ValueError (NUL) and NotFoundError (empty) as `os`."""
+    text = text_of(path)
     if "\0" in text:
         raise ValueError("embedded null byte")
     if not text:

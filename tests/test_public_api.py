@@ -57,6 +57,7 @@ EXCEPTIONS: dict[str, tuple[str | type[BaseException], ...]] = {
     "IsADirectoryError": ("PathError", IsADirectoryError),
     "NotADirectoryError": ("PathError", NotADirectoryError),
     "NotEmptyError": ("PathError",),
+    "NotPermittedError": ("PathError", PermissionError),
     "NameTooLongError": ("PathError",),
 }
 
@@ -70,15 +71,17 @@ ERRNOS = {
     "IsADirectoryError": errno.EISDIR,
     "NotADirectoryError": errno.ENOTDIR,
     "NotEmptyError": errno.ENOTEMPTY,
+    "NotPermittedError": errno.EPERM,
     "NameTooLongError": errno.ENAMETOOLONG,
     "LoopError": errno.ELOOP,
 }
 
 ARCHIVE_NAMES = """
-    open read_bytes write_bytes read_text write_text listdir scandir walk stat lstat exists isfile
-    isdir islink mkdir makedirs remove rmdir rename replace symlink readlink chmod utime truncate
-    import_tree export_tree transaction commit rollback sync refresh check info close closed mode
-    name
+    open read_bytes write_bytes read_text write_text listdir scandir walk glob find stat lstat
+    exists isfile isdir islink mkdir makedirs remove rmdir rmtree rename replace copy symlink
+    readlink link chmod chown utime truncate getxattr setxattr listxattr removexattr import_tree
+    export_tree transaction commit rollback sync refresh check compact info close closed mode name
+    deleted undelete purge header
 """.split()
 
 STREAMS_NAMES = """

@@ -45,6 +45,7 @@ CODES: dict[str, int] = {
     "IsADirectoryError": 2,
     "NotADirectoryError": 2,
     "NotEmptyError": 2,
+    "NotPermittedError": 2,
     "NameTooLongError": 2,
     "LoopError": 2,
 }
