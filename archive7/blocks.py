@@ -288,11 +288,17 @@ class BlockStore(BlockReader):
         """Copy the sealed bytes of blocks at rising positions to fresh slots, as they are."""
         entries = [self.map.get(position) for position in positions]
         at = 0
-        for first, count in extents:
-            for done in range(0, count, MAX_RUN):
-                part = entries[at : at + min(MAX_RUN, count - done)]
-                self._device.pwrite(b"".join(self._sealed_runs(part)), slot_offset(first + done))
-                at += len(part)
+        try:
+            for first, count in extents:
+                for done in range(0, count, MAX_RUN):
+                    part = entries[at : at + min(MAX_RUN, count - done)]
+                    sealed = b"".join(self._sealed_runs(part))
+                    self._device.pwrite(sealed, slot_offset(first + done))
+                    at += len(part)
+        except BaseException:
+            assert self._slots is not None  # noqa: S101 - readers never write
+            self._slots.withdraw(list(extents))
+            raise
         slots = [first + i for first, count in extents for i in range(count)]
         self.map.set_many(positions, slots, [entry[4:] for entry in entries])
         self.counts.written += BLOCK_SIZE * len(slots)
