@@ -9,26 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Final
-from uuid import UUID
 
 from .btree import BTree
 from .entry import ROOT_ID, decode_entry
 from .errors import Archive7Error, CorruptError, UsageError
 from .filesystem import Filesystem
 from .finding import Finding, error
-from .layout import (
-    BLOCK_HEAD,
-    FANOUT,
-    ID_SIZE,
-    NO_POSITION,
-    STREAM,
-    SUPERBLOCK_OFFSETS,
-    SUPERBLOCK_SIZE,
-)
-from .map import entry_slot
+from .layout import STREAM, SUPERBLOCK_OFFSETS, SUPERBLOCK_SIZE
+from .mapcheck import check_map
 from .namecheck import NameChecker
 from .paths import FilesystemStreamManager
 from .root import slot_offset
+from .streamcheck import StreamChecker
 from .streams.extents import Extents
 from .streams.registry import split
 from .superblock import CopyFault, read_copy
@@ -68,9 +60,9 @@ class Checker:
         self._manager = manager
         self._container = manager.container
         self._filesystem = filesystem
-        self._is_full = is_full
         self._progress = progress
         self._present = bytearray(self._container.positions.end)  # 1: has a block, 2: reached
+        self._streams = StreamChecker(self._container, self._present, is_full, self._step)
         self._names = NameChecker(manager, filesystem)
         self._done = 0
 
@@ -78,7 +70,7 @@ class Checker:
         """All layers from the bottom up."""
         yield from self._check_superblock()
         yield from self._check_roots()
-        yield from self._check_map()
+        yield from check_map(self._container, self._present)
         yield from self._check_special()
         yield from self._check_tree("registry", self._manager.registry.tree)
         yield from self._check_tree("path", self._manager.paths)
@@ -129,116 +121,11 @@ class Checker:
         if size < end:
             yield error("root", f"the file ends {end - size} bytes before its last slot")
 
-    # --- map
-
-    def _check_map(self) -> Iterator[Finding]:
-        """Slots are used once, none beyond the end, none of the reserve; counts are right."""
-        chart, root = self._container.blocks.map, self._container.root
-        used = bytearray(root.slots + 1)
-        first, count = root.reserve
-        used[first : first + count] = bytes([1]) * count
-        try:
-            for level, ordinal, entry, node in chart.walk():
-                yield from self._use(used, entry_slot(entry), f"map node {ordinal} of {level}")
-                if not level:
-                    yield from self._check_leaf(used, ordinal, bool(node))
-        except CorruptError as reason:
-            yield error("map", reason)
-            return
-        beyond = [p for p in chart.changes if p // FANOUT >= FANOUT**chart.height // FANOUT]
-        for position in beyond:
-            yield from self._check_entry(used, position)
-        total = sum(used) - sum(used[first : first + count])
-        if total != root.used:
-            yield error("map", f"the root counts {root.used} used slots, the map has {total}")
-
-    def _check_leaf(self, used: bytearray, ordinal: int, present: bool) -> Iterator[Finding]:
-        if not present:
-            return
-        for position in range(ordinal * FANOUT, (ordinal + 1) * FANOUT):
-            yield from self._check_entry(used, position)
-
-    def _check_entry(self, used: bytearray, position: int) -> Iterator[Finding]:
-        slot = entry_slot(self._container.blocks.map.get(position))
-        if not slot:
-            return
-        if not 0 < position < len(self._present):
-            yield error("map", "a block stands at a position never given out", block=position)
-            return
-        self._present[position] = 1
-        yield from self._use(used, slot, f"block {position}")
-
-    @staticmethod
-    def _use(used: bytearray, slot: int, what: str) -> Iterator[Finding]:
-        if not 0 < slot < len(used):
-            yield error("map", f"{what} stands in slot {slot} behind the end")
-        elif used[slot]:
-            yield error("map", f"{what} shares slot {slot} with another or the reserve")
-        else:
-            used[slot] = 1
-
     # --- streams
 
     def _check_special(self) -> Iterator[Finding]:
         for record in self._container.streams:
-            _, begin, end, count, length, _ = STREAM.unpack(record)
-            stream = record[:ID_SIZE]
-            yield from self._check_chain(stream, begin, end, count, length, None)
-
-    def _check_chain(
-        self,
-        stream: bytes,
-        begin: int,
-        end: int,
-        count: int,
-        length: int,
-        extents: Extents | None,
-        path: str | None = None,
-    ) -> Iterator[Finding]:
-        """Every block of a stream is there, in order, linked both ways, and its own."""
-        name = str(UUID(bytes=stream))
-        if length > count * 4008 or (count > 1 and length <= (count - 1) * 4008 - 4008):
-            yield error("stream", f"{count} blocks for {length} bytes", stream=name, path=path)
-        previous, position = NO_POSITION, begin
-        for index in range(count):
-            if extents is not None:
-                position = extents.position(index)
-            if not 0 < position < len(self._present) or not self._present[position]:
-                message = f"block number {index} is missing"
-                yield error("stream", message, block=position, stream=name, path=path)
-                return
-            if self._present[position] == 2:
-                message = f"block number {index} belongs to two streams"
-                yield error("stream", message, block=position, stream=name, path=path)
-                return
-            self._present[position] = 2
-            self._step(1, "stream")
-            if not self._is_full and extents is not None:
-                previous = position
-                continue
-            try:
-                plain = self._open(position, index, stream)
-            except CorruptError as reason:
-                yield error("block", reason, block=position, stream=name, path=path)
-                if extents is None:
-                    return
-                previous = position
-                continue
-            before, after, *_ = BLOCK_HEAD.unpack_from(plain)
-            follows = extents.position(index + 1) if extents and index + 1 < count else after
-            if before != previous or (index + 1 < count and after != follows):
-                yield error("stream", "a link is wrong", block=position, stream=name, path=path)
-            previous, position = position, after
-        if count and previous != end:
-            yield error("stream", "the stream does not end at its end", stream=name, path=path)
-
-    def _open(self, position: int, index: int, stream: bytes) -> bytes:
-        """Open a block past the cache; its digest and identity are compared."""
-        blocks = self._container.blocks
-        plain = blocks.verify(position, blocks.map.get(position))
-        if plain[8:28] != index.to_bytes(4, "big") + stream:
-            raise CorruptError(f"not block number {index} of its stream", block=position)
-        return plain
+            yield from self._streams.check_chain(record)
 
     # --- trees
 
@@ -261,7 +148,7 @@ class Checker:
         name, path = key.hex(), None
         try:
             record, encoded, owner = split(value)
-            identity, begin, end, count, length, _ = STREAM.unpack(record)
+            identity, begin, _, count, _, _ = STREAM.unpack(record)
             extents = Extents.decode(encoded, begin, count)
             found = decode_entry(owner)
             path = self._path(key)
@@ -270,7 +157,7 @@ class Checker:
             return
         if identity != key:
             yield error("registry", "the record is that of another stream", stream=name)
-        yield from self._check_chain(key, begin, end, count, length, extents, path)
+        yield from self._streams.check_runs(record, extents, path)
         if key != ROOT_ID:
             yield from self._names.check_entry(key, found, path)
 
@@ -290,8 +177,7 @@ class Checker:
         ):
             try:
                 for record in tree.far_records():
-                    identity, begin, end, count, length, _ = STREAM.unpack(record)
-                    yield from self._check_chain(identity, begin, end, count, length, None)
+                    yield from self._streams.check_chain(record)
             except CorruptError as reason:
                 yield error("tree", reason, stream=str(owner.identity))
         lost = self._present.count(1)

@@ -72,6 +72,8 @@ LAYERS = (
     "attributes",
     "transfer",
     "finding",
+    "mapcheck",
+    "streamcheck",
     "namecheck",
     "check",
     "header",

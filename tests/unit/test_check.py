@@ -305,7 +305,7 @@ def test_random_damage_to_trees_and_nodes_raises_nothing(seed: int) -> None:
 def test_progress_rises_to_the_end(archive: Archive) -> None:
     calls: list[tuple[int, int, str]] = []
     assert list(archive.check(progress=lambda *call: calls.append(call))) == []
-    assert len(calls) > 10
+    assert len(calls) > 3
     done = [call[0] for call in calls]
     assert done == sorted(done)
     assert all(call[0] <= call[1] for call in calls)
