@@ -8,7 +8,7 @@ entry, extras, paths, entries, links, deletion, filesystem; pattern, query, sear
 directories, names, attributes; transfer, check, pathobject, archive; cli.
 """
 
-from .archive import Archive, open  # noqa: A004 - the name users know
+from .archive import Archive, open, rescue  # noqa: A004 - the name users know
 from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
@@ -49,6 +49,7 @@ from .info import ArchiveInfo
 from .keyslots import KdfCost
 from .pathobject import ArchivePath
 from .query import Condition, Q
+from .salvage import Rescue, Rescued
 from .search import Found
 from .transfer import Transfer
 
@@ -87,6 +88,8 @@ __all__ = [
     "ReadOnlyError",
     "RecordCorruptError",
     "RecoveredWarning",
+    "Rescue",
+    "Rescued",
     "RollbackError",
     "SnapshotExpiredError",
     "SuiteUnavailableError",
@@ -99,4 +102,5 @@ __all__ = [
     "VersionError",
     "WrongKeyError",
     "open",
+    "rescue",
 ]

@@ -28,6 +28,8 @@ from .info import ArchiveInfo, describe
 from .keyslots import KdfCost, Secrets
 from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
+from .salvage import Rescue
+from .salvage import rescue as write_rescue
 from .session import change, query
 from .snapshot import Recovered
 from .transfer import Progress, Transfer, export_tree, import_tree
@@ -94,6 +96,33 @@ def open(  # noqa: A001 - the name users know
     except BaseException:
         container.close()
         raise
+
+
+def rescue(
+    path: str | os.PathLike[str] | BinaryIO,
+    folder: str | os.PathLike[str],
+    *,
+    key: bytes | None = None,
+    password: str | bytes | None = None,
+    max_kdf_memory: int = 256 << 20,
+    progress: Callable[[int, int, str], object] | None = None,
+) -> Rescue:
+    """Write what can be read of a damaged archive into a new folder; the archive is not changed.
+
+    Works without roots, map, registry or paths, as long as one copy of the superblock is there.
+    What is proved goes below ``files``, what may be an older version below ``unproved``, files
+    with holes (zeros) below ``partial``; ``report.json`` tells of every file.
+
+    Args:
+        folder: new or empty.
+        progress: called as ``progress(done, all, what)``: slots seen, then files written.
+
+    Raises: WrongKeyError, FormatError, SuperblockCorruptError; OSError of the host.
+    Cost: one pass over the file, 32 bytes of memory for each of its blocks.
+    """
+    secrets = Secrets(key=key, password=password)
+    limit = max_kdf_memory >> 10
+    return write_rescue(path, folder, secrets, max_kdf_memory_kib=limit, progress=progress)
 
 
 def _format(container: Container) -> None:

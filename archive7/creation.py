@@ -67,7 +67,7 @@ def open_container(
     is not touched where one of them is raised.
     """
     chosen = options or Options()
-    device = _device(target, readonly=readonly)
+    device = device_of(target, readonly=readonly)
     try:
         if not chosen.lock:
             device.locks = NoLocks()
@@ -114,7 +114,7 @@ def create_container(
     chosen = options or Options()
     if isinstance(target, str | os.PathLike):
         return _create_file(Path(os.path.realpath(target)), secrets, replace, chosen)
-    device = _device(target, readonly=False)
+    device = device_of(target, readonly=False)
     if device.size():
         if not replace:
             raise ExistsError(17, "the file object is not empty", device.name)
@@ -123,7 +123,7 @@ def create_container(
     return _fill(device, secrets, chosen)
 
 
-def _device(target: Target, *, readonly: bool) -> Device:
+def device_of(target: Target, *, readonly: bool) -> Device:
     if isinstance(target, Device):
         return target
     if isinstance(target, str | os.PathLike):

@@ -76,6 +76,8 @@ LAYERS = (
     "streamcheck",
     "namecheck",
     "check",
+    "survey",
+    "salvage",
     "header",
     "info",
     "pathobject",

@@ -1,4 +1,4 @@
-"""The verbs that keep an archive in shape: compact."""
+"""The verbs that keep an archive in shape, or save it: compact, rescue."""
 
 from __future__ import annotations
 
@@ -46,3 +46,35 @@ def compact(vault: Vault, seconds: float | None, force: bool, is_json: bool) -> 
         sizes = f"{size_text(done.before)} -> {size_text(done.after)}"
         say(f"{shown(vault.path)}: {sizes}{note}")
     return DONE if done.is_complete else ANSWER_IS_NO
+
+
+@click.command()
+@takes_vault
+@click.argument("target", metavar="DEST")
+@as_json
+@vault_options
+def rescue(vault: Vault, target: str, is_json: bool) -> int:
+    """Get what can be read out of a damaged archive.
+
+    DEST is a new folder.  Below `files` comes what is proved, below `unproved` what may be an
+    older version, below `partial` what has holes; report.json tells of every file.  VAULT is only
+    read.
+    Exit code 1: not every file is whole.
+
+    \b
+      ar7 rescue vault.ar7 saved
+    """
+    with progress("rescuing", is_quiet=vault.is_quiet) as tell:
+        report = vault.rescue(
+            target, lambda n, total, what: tell(n * _BLOCK_SIZE, total * _BLOCK_SIZE, what)
+        )
+    statuses = ("whole", "unproved", "partial", "lost")
+    if is_json:
+        say_json({"vault": vault.path, "dest": target, **dataclasses.asdict(report)})
+    elif not vault.is_quiet:
+        for note in report.notes:
+            say(note)
+        counts = ", ".join(f"{report.count(status)} {status}" for status in statuses)
+        say(f"{shown(vault.path)} -> {shown(target)}: files: {counts}")
+    is_whole = report.count("whole") == len(report.files) and not report.notes
+    return DONE if is_whole else ANSWER_IS_NO

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import click
 
 import archive7
-from archive7 import Archive, Archive7Error, CorruptError, RecoveredWarning, UsageError
+from archive7 import Archive, Archive7Error, CorruptError, RecoveredWarning, Rescue, UsageError
 
 from .failure import CANNOT_OPEN, INTERRUPTED, WRONG_USE, Refusal, describe
 from .interruption import Interruption, deferred
@@ -65,6 +65,18 @@ class Vault:
                 outcome = "but by then it was done"
         except KeyboardInterrupt:
             raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
+
+    def rescue(self, target: str, progress: Callable[[int, int, str], object]) -> Rescue:
+        """Write what can be read into the folder `target`."""
+        self._require()
+        secret = self._secret()
+        options: dict[str, Any] = {}
+        if self.max_kdf_memory is not None:
+            options["max_kdf_memory"] = self.max_kdf_memory * _MIB
+        return archive7.rescue(
+            self.path, target, key=secret.key, password=secret.password, progress=progress,
+            **options,
+        )  # fmt: skip
 
     @contextmanager
     def maintaining(self) -> Iterator[Archive]:

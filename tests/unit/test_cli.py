@@ -17,7 +17,8 @@ from archive7.layout import RING_OFFSET, SLOTS_OFFSET
 from tests.unit.command import KEY, Ar7
 
 VERBS = (
-    "add cat check compact cp create deleted demo extract get info ls mkdir mv put rm undelete"
+    "add cat check compact cp create deleted demo extract get info ls mkdir mv put rescue rm "
+    "undelete"
 ).split()
 
 
