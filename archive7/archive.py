@@ -313,7 +313,8 @@ class Archive(Attributes):
             self._check_outside()
             self._commit()
             try:
-                yield
+                with self._alone():
+                    yield
             except BaseException:
                 if not self._container.is_failed:
                     self._roll_back()

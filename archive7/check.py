@@ -39,8 +39,13 @@ def check_archive(
     if level not in LEVELS:
         raise UsageError(f"level must be one of {', '.join(LEVELS)}")
     checker = Checker(manager, filesystem, is_full=level == "full", progress=progress)
-    with manager.container.lock:
-        findings = list(checker.run()) if progress is None else None
+    container = manager.container
+    with container.lock:
+        was_busy, container.is_busy = container.is_busy, progress is None
+        try:
+            findings = list(checker.run()) if progress is None else None
+        finally:
+            container.is_busy = was_busy
     if findings is not None:
         return iter(findings)
     return checker.run()

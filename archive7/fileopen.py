@@ -80,8 +80,22 @@ def _hand_over(file: io.BufferedWriter | io.BufferedRandom) -> None:
             raise
 
 
+def _waits(file: _Writer | _Random) -> bool:
+    """Whether a finalizer came to a buffer before it came to the text object over it."""
+    waits = file.is_wrapped and getattr(file, "_finalizing", False)
+    if waits:
+        file.is_wrapped = False
+    return waits
+
+
 class _Writer(io.BufferedWriter):
     """A buffered writer whose `flush` hands the data over to the next commit."""
+
+    is_wrapped = False  # a text object closes this one
+
+    def close(self) -> None:
+        if not _waits(self):
+            super().close()
 
     def flush(self) -> None:
         super().flush()
@@ -90,6 +104,12 @@ class _Writer(io.BufferedWriter):
 
 class _Random(io.BufferedRandom):
     """A buffered random-access file whose `flush` hands the data over to the next commit."""
+
+    is_wrapped = False  # a text object closes this one
+
+    def close(self) -> None:
+        if not _waits(self):
+            super().close()
 
     def flush(self) -> None:
         super().flush()
@@ -107,6 +127,7 @@ def buffered(
     """Wrap a raw file object as builtin `open` does."""
     if buffering == 0:
         return raw  # type: ignore[return-value]
+    raw.is_wrapped = True
     is_line = buffering == 1 and mode.is_text
     size = buffering if buffering > 1 else 0
     buffer: io.BufferedReader | io.BufferedWriter | io.BufferedRandom
@@ -118,6 +139,8 @@ def buffered(
         buffer = _Writer(raw, size or _WRITE_BUFFER)
     if not mode.is_text:
         return buffer
+    if isinstance(buffer, _Writer | _Random):
+        buffer.is_wrapped = True
     text = io.TextIOWrapper(
         buffer, encoding or "utf-8", errors, "\n" if newline is None else newline, is_line
     )

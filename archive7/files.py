@@ -58,7 +58,9 @@ class Files(Session):
         found = parse_mode(mode, buffering, encoding, errors, newline)
         with self._lock:
             self.check_open()
-            raw = self._open_raw(path, found)
+            self._enter()
+            with self._alone():
+                raw = self._open_raw(path, found)
             file = buffered(raw, found, buffering, encoding, errors, newline)
             self._track(file)
             return file

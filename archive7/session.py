@@ -7,10 +7,11 @@ an exception in the middle of a change never leaves half of it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
@@ -109,9 +110,11 @@ class Session:
             self.check_open()
             self._manager.check_writable()
             self._check_doom()
+            self._enter()
             savepoint = None
             if self._depth:
-                savepoint = self._manager.savepoint()
+                with self._alone():
+                    savepoint = self._manager.savepoint()
             else:
                 self._commit()
             self._depth += 1
@@ -142,8 +145,28 @@ class Session:
         finally:
             self._lock.release()
 
+    def _enter(self) -> None:
+        """At the begin of a call: do what finalizers left, refuse a call inside of another.
+
+        Raises: TransactionError where a signal handler or finalizer calls in.
+        """
+        if self._container.is_busy:
+            raise TransactionError("called by a signal handler or finalizer inside another call")
+        if self._container.late:
+            self._container.run_late()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """In the middle of something: finalizers of forgotten files have to wait."""
+        container = self._container
+        was_busy, container.is_busy = container.is_busy, True
+        try:
+            yield
+        finally:
+            container.is_busy = was_busy
+
     def _roll_back(self, savepoint: Savepoint | None = None) -> None:
-        with self._container.rolling_back():
+        with self._alone(), self._container.rolling_back():
             try:
                 self._manager.rollback(savepoint)
             finally:
@@ -196,6 +219,7 @@ class Session:
         with self._lock:
             self.check_open()
             self._check_outside()
+            self._enter()
             return self._commit(durable=durable)
 
     def rollback(self) -> None:
@@ -219,10 +243,12 @@ class Session:
         """
         with self._lock:
             self.check_open()
-            try:
-                return self._manager.refresh()
-            finally:
-                self._filesystem.attach()
+            self._enter()
+            with self._alone():
+                try:
+                    return self._manager.refresh()
+                finally:
+                    self._filesystem.attach()
 
     def _check_outside(self) -> None:
         if self._depth:
@@ -253,7 +279,8 @@ class Session:
                 return
             stream: Any = raw.stream
             try:
-                self._filesystem.close_stream(stream)
+                with self._alone():
+                    self._filesystem.close_stream(stream)
             except BaseException:
                 self._doom()
                 raise
@@ -291,15 +318,17 @@ class Session:
         """Close what is left, whatever fails."""
         if self.closed:
             return
+        self._container.run_late()
         if self._depth:
             self._roll_back()
             _close_files(self._open_files(), errors)
             if not self._container.is_failed:
                 _try(self._roll_back, errors)
         self._container.is_emergency = True
-        if self._container.is_blanking and not errors:
-            _try(self._blank, errors)
-        _try(self._manager.close, errors)
+        with self._alone():
+            if self._container.is_blanking and not errors:
+                _try(self._blank, errors)
+            _try(self._manager.close, errors)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an archive cannot be pickled or copied")
@@ -339,7 +368,14 @@ def query(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             self.check_open()
-            return method(self, *args, **kwargs)
+            container = self._container
+            if container.is_busy or container.late:
+                self._enter()
+            container.is_busy = True
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                container.is_busy = False
 
     return call
 
@@ -353,13 +389,19 @@ def change(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
             self._container.check_writable()
             if self._is_doomed:
                 self._check_doom()
+            container = self._container
+            if container.is_busy or container.late:
+                self._enter()
             before = self._filesystem.changes
+            container.is_busy = True
             try:
                 result = method(self, *args, **kwargs)
             except BaseException:
                 if self._filesystem.changes != before:
                     self._doom()
                 raise
+            finally:
+                container.is_busy = False
             if not self._depth:
                 self._commit()
             return result

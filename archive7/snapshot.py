@@ -12,6 +12,7 @@ import os
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +73,9 @@ class Snapshot:
         is_blanking: what was freed is to be overwritten.
         generation: rises when the working state was thrown away.
         recovered: what opening left behind, or None.
+        is_busy: a thread that holds the lock is in the middle of something; only a finalizer or a
+            signal handler can see it set.
+        late: what finalizers then left to be done.
     """
 
     root: Root
@@ -88,6 +92,8 @@ class Snapshot:
         self.lock = threading.RLock()
         self.generation = 0
         self.recovered: Recovered | None = None
+        self.is_busy = False
+        self.late: list[Callable[[], None]] = []
         self._is_closed = False
         _snapshots.add(self)
         data, node, root = (
@@ -240,6 +246,16 @@ class Snapshot:
         reinitialise = getattr(self.lock, "_at_fork_reinit", None)
         if reinitialise is not None:
             reinitialise()
+
+    def run_late(self) -> None:
+        """Do what finalizers of forgotten files could not do at once; errors become warnings."""
+        while self.late:
+            action = self.late.pop(0)
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 - nobody is there to catch it
+                message = f"a file that nobody closed could not be written: {error!r}"
+                warnings.warn(message, ResourceWarning, stacklevel=3)
 
     def check_open(self) -> None:
         """Raise ClosedError if the container is closed."""

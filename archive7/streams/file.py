@@ -13,7 +13,7 @@ import warnings
 from operator import index
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from ..errors import ClosedError, UsageError
+from ..errors import ClosedError, TransactionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,7 @@ class VirtualFileObject(io.RawIOBase):
     # What the finalizer meets where `__init__` raised or was not called.
     name = ""
     _is_made = _has_written = _can_read = _can_write = False
+    is_wrapped = False  # a buffered object closes this one
     _kind = "r"
     _on_flush: Callable[[], None] | None = None
     _room = _NOTHING  # what the last `read` filled: the next is often as long
@@ -66,7 +67,8 @@ class VirtualFileObject(io.RawIOBase):
             raise UsageError(f"invalid mode {mode!r}: use r, w, x or a, with + if need be")
         kind, plus = found
         self._stream = stream
-        self._lock = stream.manager.container.lock
+        self._container = stream.manager.container
+        self._lock = self._container.lock
         self.name = filename
         self._kind = kind
         self._is_readable = kind == "r" or bool(plus)
@@ -154,9 +156,23 @@ class VirtualFileObject(io.RawIOBase):
         if view.format != "B" or view.ndim != 1 or view.readonly or not view.contiguous:
             return self._readinto_odd(view)
         with self._lock:
-            size = self._stream.read_into(self._position, view)
+            size = self._read(view)
             self._position += size
         return size
+
+    def _read(self, room: memoryview) -> int:
+        """Read from the position on, alone in the container."""
+        container = self._container
+        if container.is_busy:
+            self._refuse_reentry()
+        container.is_busy = True
+        try:
+            return self._stream.read_into(self._position, room)
+        finally:
+            container.is_busy = False
+
+    def _refuse_reentry(self) -> NoReturn:
+        raise TransactionError(f"{self.name!r} was used by a signal handler inside another call")
 
     def _readinto_odd(self, view: memoryview) -> int:
         """Read into a buffer that is no plain row of bytes."""
@@ -182,7 +198,7 @@ class VirtualFileObject(io.RawIOBase):
                 room = memoryview(bytearray(size))
                 if size <= _READ_AT_ONCE:
                     self._room = room
-            got = self._stream.read_into(self._position, room)
+            got = self._read(room)
             self._position += got
             return bytes(room) if got == size else bytes(room[:got])
 
@@ -213,12 +229,29 @@ class VirtualFileObject(io.RawIOBase):
             self._check_closed()
             return 0
         with self._lock:
+            if self._container.is_busy:
+                return self._write_late(view)
             if self._kind == "a":
                 self._position = self._stream.len
             size = self._change(self._stream.write, self._position, view)
             self._position += size
             self._has_written = True
         return size
+
+    def _write_late(self, view: memoryview) -> int:
+        """Called by a finalizer in the middle of something: leave the data to the next call."""
+        position = None if self._kind == "a" else self._position
+        data = memoryview(bytes(view))
+
+        def write() -> None:
+            if not self._stream.is_closed:
+                at = self._stream.len if position is None else position
+                self._change(self._stream.write, at, data)
+                self._has_written = True
+
+        self._container.late.append(write)
+        self._position += len(data)
+        return len(data)
 
     def truncate(self, size: int | None = None, /) -> int:
         """Cut or lengthen to `size` bytes (None: the position); the position stays."""
@@ -228,18 +261,25 @@ class VirtualFileObject(io.RawIOBase):
             length = self._position if size is None else index(size)
             if length < 0:
                 raise OSError(22, os.strerror(22))
+            if self._container.is_busy:
+                self._refuse_reentry()
             self._change(self._stream.truncate, length)
             self._has_written = True
         return length
 
     def _change(self, change: Callable[..., int], *args: object) -> int:
         """Change the stream; what fails half-way is reported before it is raised."""
+        container = self._container
+        container.is_busy = True
         try:
             return change(*args)
         except BaseException:
+            container.is_busy = False
             if self._on_error is not None:
                 self._on_error()
             raise
+        finally:
+            container.is_busy = False
 
     # --- the position
 
@@ -271,9 +311,21 @@ class VirtualFileObject(io.RawIOBase):
         """Hand over what was written: the next commit has it, whoever makes it."""
         if self.closed:
             raise ClosedError("I/O operation on closed file")
+        if self._is_made:
+            self._later_or_now(self._hand_over)
+
+    def _hand_over(self) -> None:
         if self._has_written and self._on_flush is not None:
             self._on_flush()
             self._has_written = False
+
+    def _later_or_now(self, action: Callable[[], None]) -> None:
+        """Do something, unless a finalizer asks for it in the middle of something else."""
+        with self._lock:
+            if self._container.is_busy:
+                self._container.late.append(action)
+            else:
+                action()
 
     def close(self) -> None:
         """Flush and close the stream; idempotent."""
@@ -283,16 +335,22 @@ class VirtualFileObject(io.RawIOBase):
             super().close()
             return
         if getattr(self, "_finalizing", False):  # set by the finalizer of io
+            if self.is_wrapped:  # in a cycle we may come first: the wrapper has data for us
+                self.is_wrapped = False
+                return
             self._dealloc_warn(self)
         try:
             super().close()
         finally:
             self._can_read = self._can_write = False
             self._room = _NOTHING
-            if self._on_close is not None:
-                self._on_close(self)
-            else:
-                self._stream.close()
+            self._later_or_now(self._give_up)
+
+    def _give_up(self) -> None:
+        if self._on_close is not None:
+            self._on_close(self)
+        else:
+            self._stream.close()
 
     def _dealloc_warn(self, source: object) -> None:
         warnings.warn(f"unclosed file {source!r}", ResourceWarning, stacklevel=2, source=source)

@@ -309,12 +309,16 @@ class StreamManager(BaseStreamManager):
         What fails is rolled back and the error raised.
         """
         self.check_writable()
+        self.container.run_late()
+        self.container.is_busy = True
         try:
             self.flush()
             return self.container.commit(durable=durable)
         except BaseException:
             self.rollback()
             raise
+        finally:
+            self.container.is_busy = False
 
     def sync(self) -> None:
         """Commit durably: when this returns, everything written so far survives a power cut."""
