@@ -90,7 +90,10 @@ class BTree:
             return
         if len(self._dirty) > _CACHE // 2:
             self.flush()
-        clean = [position for position in self._nodes if position not in self._dirty]
+        dirty, nodes = self._dirty, self._nodes
+        clean = [at for at, node in nodes.items() if not node.level and at not in dirty]
+        if len(clean) < _CACHE // 4:  # inner nodes are spared, unless there are too many
+            clean = [at for at in nodes if at not in dirty]
         for position in clean[: _CACHE // 2]:
             del self._nodes[position]
 
@@ -474,6 +477,7 @@ class BTree:
     def _check_node(
         self, position: int, level: int, low: bytes, high: bytes | None
     ) -> Iterator[TreeCorruptError]:
+        self._trim()
         try:
             node = self._node(position, level)
         except TreeCorruptError as error:

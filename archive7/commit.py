@@ -65,7 +65,7 @@ class Container(Snapshot):
         self._readonly = readonly
         self.has_trash = False  # the trash stream was written for the commit that comes
         self.is_emergency = False  # under way: an operation that gives space back
-        self._is_failed = False
+        self.is_failed = False  # writing failed: nothing can be written any more
         self._cut_least = _CUT_LEAST
         self._base_place: int | None = None
         # A ring that looks settled may not be on the disk: the first commit writes it again.
@@ -124,6 +124,7 @@ class Container(Snapshot):
             self._sync_device()
             self._settle(choice.root, choice.place, choice.base_place)
         self._cut_excess()
+        self.slots.look_around = self._look_around
         self._say_recovered()
 
     def _say_recovered(self) -> None:
@@ -256,7 +257,7 @@ class Container(Snapshot):
 
     def _fail(self) -> None:
         """Nothing can be written any more: the archive has to be opened anew."""
-        self._is_failed = True
+        self.is_failed = True
         # what readers find may not be whole: they have to verify
         with contextlib.suppress(OSError):  # what is raised is why it failed
             self.device.locks.release(Lock.RECOVERED)
@@ -264,9 +265,9 @@ class Container(Snapshot):
     @contextlib.contextmanager
     def rolling_back(self) -> Iterator[None]:
         """A rollback that does not come to its end leaves nothing that can be written."""
-        was_failed, self._is_failed = self._is_failed, True
+        was_failed, self.is_failed = self.is_failed, True
         yield
-        self._is_failed = was_failed
+        self.is_failed = was_failed
 
     def _new_root(self, number: int, is_marked: bool) -> Root:
         chart = self.blocks.map
@@ -365,11 +366,17 @@ class Container(Snapshot):
         self._reclaim()
 
     def readers_hold(self) -> bool:
-        """Whether a reader may still need what was freed."""
-        return (
-            bool(self.device.locks.held_by_others(Lock.READERS))
-            and self.slots.pending_count <= _REST_LIMIT
-        )
+        """Whether freed slots rest because a reader may need them."""
+        if not self.device.locks.held_by_others(Lock.READERS):
+            return False
+        unknown = self._unaccounted()  # freed by earlier sessions, perhaps for this reader
+        resting = self.slots.pending_count + unknown * self.slots.is_much(unknown)
+        return resting <= _REST_LIMIT
+
+    def _look_around(self) -> None:
+        """Before the file first gets longer in a session: find what is free already."""
+        if self.slots.is_much(self._unaccounted()) and not self.readers_hold():
+            self.find_free()
 
     def _reclaim(self) -> None:
         """Free slots that the durable root does not need, after a sync."""
@@ -379,6 +386,8 @@ class Container(Snapshot):
         slots.reuse(self._durable.number)
         if slots.is_much(self._unaccounted()):
             self.find_free()
+        if slots.free_count > slots.count // 2:
+            slots.rewind()  # so that the end of the file gets free
         self._reserve.keep(self.root.number)
 
     def _unaccounted(self) -> int:
@@ -439,18 +448,13 @@ class Container(Snapshot):
 
     def check_writable(self) -> None:
         """Raise ClosedError, ReadOnlyError or SyncFailedError if nothing can be written."""
-        if self._is_closed or self._readonly or self._is_failed:
+        if self._is_closed or self._readonly or self.is_failed:
             self.check_open()
             if self._readonly:
                 raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
             raise SyncFailedError(
                 errno.EIO, "writing failed: open the archive anew to go on", self.device.name
             )
-
-    @property
-    def is_failed(self) -> bool:
-        """Whether a sync failed, so that nothing can be written any more."""
-        return self._is_failed
 
     @property
     def must_finish(self) -> bool:
@@ -465,7 +469,7 @@ class Container(Snapshot):
         if self._is_closed:
             return
         try:
-            if not self.is_readonly and not self._is_failed:
+            if not self.is_readonly and not self.is_failed:
                 self._finish()
         finally:
             self._is_closed = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from .errors import FullError
@@ -23,7 +23,8 @@ _ONES: Final = bytes([_FREE]) * MAX_RUN
 _ONE_FRESH: Final = bytes([_FRESH])
 # runs of at least so many free slots: the long ones are tried first
 _PIECES: Final = {16: re.compile(b"\x01{16,}"), 1: re.compile(b"\x01+")}
-_LITTLE: Final = 1024  # slots (4 MiB): less than this much free is not looked for
+_LITTLE: Final = 256  # slots (1 MiB): less than this much free is not looked for
+_PART: Final = 64  # of the slots is as little
 
 Extent = tuple[int, int]  # first slot, count
 
@@ -45,6 +46,7 @@ class SlotTable:
         self._pending: list[tuple[int, array[int]]] = []
         self._handed: list[Extent] = []  # by commits since the last durable one
         self.savepoints = 0
+        self.look_around: Callable[[], None] | None = None  # asked once before appending
         self.appends = False  # no free slot is used
         self.is_tight = False  # the disc is full: use the last free slot before appending
         self.fresh_count = 0  # handed out by the transaction under way
@@ -67,7 +69,7 @@ class SlotTable:
 
     def is_much(self, free: int) -> bool:
         """Whether `free` slots are worth looking for instead of appending."""
-        return free > max(_LITTLE, self.count // 16)
+        return free > max(_LITTLE, self.count // _PART)
 
     # --- handing out
 
@@ -80,6 +82,10 @@ class SlotTable:
         if self.appends:
             return self.append(count)
         extents = self._find_run(count)
+        if not extents and self.look_around is not None:
+            look_around, self.look_around = self.look_around, None
+            look_around()
+            extents = self._find_run(count)
         left = count - sum(size for _, size in extents)
         if left and (self.is_tight or self.is_much(self.free_count)):
             for least in _PIECES:

@@ -305,11 +305,12 @@ def test_much_free_space_is_used_in_pieces() -> None:
     assert table.count == 8000
 
 
-@pytest.mark.parametrize("free", [1024, 1025])
-def test_much_is_more_than_4_mib_and_a_16th(free: int) -> None:
-    assert SlotTable(100).is_much(free) is (free > 1024)
-    assert SlotTable(16 * 5000).is_much(5000) is False
-    assert SlotTable(16 * 5000).is_much(5001) is True
+@pytest.mark.parametrize("free", [256, 257])
+def test_much_is_more_than_1_mib_and_a_64th(free: int) -> None:
+    assert SlotTable(100).is_much(free) is (free > 256)
+    assert SlotTable(64 * 5000).is_much(5000) is False
+    assert SlotTable(64 * 5000).is_much(5001) is True
+
 
 
 def test_pass_leaves_slots_that_rest_for_readers_to_reuse() -> None:
