@@ -90,10 +90,10 @@ class BTree:
             return
         if len(self._dirty) > _CACHE // 2:
             self.flush()
-        dirty, nodes = self._dirty, self._nodes
-        clean = [at for at, node in nodes.items() if not node.level and at not in dirty]
-        if len(clean) < _CACHE // 4:  # inner nodes are spared, unless there are too many
-            clean = [at for at in nodes if at not in dirty]
+        clean = [at for at in self._nodes if at not in self._dirty]
+        leaves = [at for at in clean if not self._nodes[at].level]
+        if len(leaves) > _CACHE // 4:  # inner nodes are spared, unless there are too many
+            clean = leaves
         for position in clean[: _CACHE // 2]:
             del self._nodes[position]
 
@@ -197,8 +197,7 @@ class BTree:
     def _backward(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         while True:
             leaf, lower, _ = self._find(high, bisect_left)
-            version = self.version
-            keys = leaf.keys
+            version, keys = self.version, leaf.keys
             end = len(keys) if high is None else bisect_left(keys, high)
             for at in range(end - 1, bisect_left(keys, low) - 1, -1):
                 key = keys[at]
