@@ -93,7 +93,10 @@ class Pattern:
         following = set()
         for state in states - {self.end}:
             part = self._parts[state]
-            if part == _RECURSIVE:
+            if name == "..":  # no name of a directory's: no wildcard stands for it
+                if part == name:
+                    following.add(state + 1)
+            elif part == _RECURSIVE:
                 if kind == DIRECTORY:
                     following.add(state)
                 elif state + 1 == self.end:

@@ -39,7 +39,7 @@ parts = st.one_of(
     st.sampled_from(NAMES),
     st.text("ab.*?[]!-ä", min_size=1, max_size=4),
 )
-patterns = st.tuples(st.lists(parts, min_size=1, max_size=4), st.sampled_from(["", "/"])).map(
+patterns = st.tuples(st.lists(parts, min_size=1, max_size=5), st.sampled_from(["", "/"])).map(
     lambda made: "/".join(made[0]) + made[1]
 )
 
@@ -97,6 +97,7 @@ def is_fair(pattern: str) -> bool:
 @example([("d", "a", 0, 0), ("l", "b", 0, 1), ("d", "ab", 1, 0)], "**/ab")
 @example([("d", "a", 0, 0), ("l", "b", 1, 0)], "a/**/*")
 @example([("d", "a", 0, 0), ("l", "b", 0, 1)], "**/")
+@example([("d", "a", 0, 0), ("d", "b", 1, 0)], "**/../*")
 @example([("l", "a", 0, 30)], "a")
 @example([("d", "a", 0, 0), ("d", "a", 1, 0), ("f", "b", 2, 0)], "**/a/**/**")
 def test_glob_finds_what_pathlib_finds(tree: Tree, pattern: str) -> None:

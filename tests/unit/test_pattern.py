@@ -93,6 +93,8 @@ def found(archive: Archive, pattern: str, root: str = "/") -> list[str]:
         ("link/../two.txt", "/link/../two.txt"),
         ("one.txt/..", ""),
         ("..", "/.."),
+        ("*/..", "/a/.. /link/.. /z/.."),
+        ("**/../two.txt", "/a/b/../two.txt /a/d/../two.txt"),
         ("a**", "/a"),
     ],
 )  # fmt: skip
