@@ -118,4 +118,4 @@ def test_nothing_acknowledged_is_lost(
         life.end(rng.uniform(0, LONGEST))
         total += judge(life.lines, look(path), before)
     print(f"{KILLS} kills, {total} acknowledged commits, none lost")
-    assert total > KILLS
+    assert total > KILLS // 4, "hardly anything was acknowledged: no proof"
