@@ -112,20 +112,35 @@ class Filesystem(Deletion):
             raise failure(errno.EINVAL, path)
         return decode_text(self.entry(place.identity).target)
 
-    def create_file(self, place: Place, data: memoryview, mode: int) -> bytes:
-        """Make a file with its data; return its identity."""
-        manager = self._manager
-        identity = new_identity_bytes()
+    def create_file(
+        self, place: Place, data: memoryview, mode: int, *, entry: bytes | None = None
+    ) -> bytes:
+        """Make a file with its data, and with its encoded entry if given; return its identity."""
+        if entry is None:
+            entry = new_entry(FILE, place.parent, place.name, time.time_ns(), mode & 0o7777)
         self.changes += 1
-        if len(data) <= DATA_SIZE:
-            record, extents = manager.store_block(identity, data), b""
-        else:
-            stream = DataStream(manager, None, UUID(bytes=identity), extents=Extents())
+        if len(data) > DATA_SIZE:
+            stream = self.new_stream()
             stream.write(0, data)
-            stream.finish()
-            record, extents = bytes(stream), stream.extents.encode()
-        entry = new_entry(FILE, place.parent, place.name, time.time_ns(), mode & 0o7777)
-        self._registry.tree.insert(identity, encode_value(record, extents, entry))
+            return self.adopt(place, stream, entry)
+        identity = new_identity_bytes()
+        record = self._manager.store_block(identity, data)
+        self._registry.tree.insert(identity, encode_value(record, b"", entry))
+        self._paths.insert(place.parent + place.name, FILE + identity)
+        return identity
+
+    def new_stream(self) -> DataStream:
+        """Make a stream that no name leads to until `adopt`; without that, `abandon` it."""
+        identity = UUID(bytes=new_identity_bytes())
+        return DataStream(self._manager, None, identity, extents=Extents())
+
+    def adopt(self, place: Place, stream: DataStream, entry: bytes) -> bytes:
+        """Make a file of a new stream, which cannot be written any more; return its identity."""
+        stream.finish()
+        identity = stream.identity.bytes
+        self.changes += 1
+        value = encode_value(bytes(stream), stream.extents.encode(), entry)
+        self._registry.tree.insert(identity, value)
         self._paths.insert(place.parent + place.name, FILE + identity)
         return identity
 
@@ -282,9 +297,9 @@ class Filesystem(Deletion):
             if below.type == DIRECTORY:
                 directories.append(below)
             else:
-                self._unlink(below)
+                self.unlink(below)
         for below in reversed(directories):
-            self._unlink(below)
+            self.unlink(below)
 
     def purge(self, item: Deleted | UUID) -> None:
         """Erase what was deleted SOFT or HARD."""
@@ -295,7 +310,7 @@ class Filesystem(Deletion):
     def _has_children(self, identity: bytes) -> bool:
         return any(True for _ in self._paths.items(identity, after(identity)))
 
-    def _unlink(self, place: Place) -> None:
+    def unlink(self, place: Place) -> None:
         """Take a name away, and what it led to if that was the last name."""
         self._paths.delete(place.key)
         self.forget()
@@ -328,7 +343,7 @@ class Filesystem(Deletion):
             self._check_replace(old, new, target)
         self.changes += 1
         if new.type is not None:
-            self._unlink(new)
+            self.unlink(new)
         self._paths.delete(old.key)
         self._paths.insert(new.key, PATH.pack(old.type or b"", old.identity))
         self.forget()

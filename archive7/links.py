@@ -42,15 +42,19 @@ class Links(Entries):
         old = self.find(source, follow=False)
         if old.type == DIRECTORY or old.type is None:
             raise failure(errno.EPERM, source)
-        entry = self.entry(old.identity)
+        self.add_name(old.identity, place, source)
+
+    def add_name(self, identity: bytes, place: Place, path: object) -> None:
+        """Give an entry another name, at a vacant place.  Raises: PathError (EMLINK)."""
+        entry = self.entry(identity)
         if entry.links == _MOST:
-            raise failure(errno.EMLINK, source)
+            raise failure(errno.EMLINK, path)
         self.changes += 1
         if entry.links == 1:
-            self._paths.insert(LINKS_ID + old.identity + entry.parent + entry.name, b"")
-        self._paths.insert(LINKS_ID + old.identity + place.key, b"")
-        self._paths.insert(place.key, PATH.pack(old.type, old.identity))
-        self.update(old.identity, links=entry.links + 1)
+            self._paths.insert(LINKS_ID + identity + entry.parent + entry.name, b"")
+        self._paths.insert(LINKS_ID + identity + place.key, b"")
+        self._paths.insert(place.key, PATH.pack(entry.type, identity))
+        self.update(identity, links=entry.links + 1)
 
     def drop_link(self, key: bytes, identity: bytes, entry: Entry) -> None:
         """Take one of several names away; `key` is gone from the directory already."""

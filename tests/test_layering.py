@@ -71,6 +71,15 @@ LAYERS = (
     "names",
     "attributes",
     "transfer",
+    "hostfolder",
+    "hostattributes",
+    "hostfile",
+    "hostname",
+    "hostwalk",
+    "hostpart",
+    "hostimport",
+    "treewalk",
+    "hostexport",
     "finding",
     "mapcheck",
     "streamcheck",
@@ -119,7 +128,9 @@ OPENERS = {
     "io": {"FileIO", "open", "open_code"},
     "os": {"close", "fdopen", "open", "read", "sendfile", "write"},
 }
-OPENER_OWNERS = {"device", "creation", "transfer", "demo", "cli"}
+OPENER_OWNERS = {
+    "device", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "demo", "cli",
+}  # fmt: skip
 
 PRINTERS = {"demo", "cli", "__main__"}
 FORBIDDEN_NAMES = {"common", "const", "constants", "helper", "helpers", "misc", "util", "utils"}

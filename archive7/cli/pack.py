@@ -1,7 +1,7 @@
 """The verbs for whole trees: create, add, extract.
 
-Each is one step in the archive: all of it, or nothing.  What the host refuses to give is named,
-and the exit code says that something is missing.
+Each is one step in the archive: all of it, or nothing, unless it may be resumed.  What the host
+refuses to give or to take is named, and the exit code says that something is missing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
-import stat
 import time
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import click
 from archive7 import Archive, KdfCost, Transfer
 
 from ..layout import KDF_UNASKED_MEMORY
+from .choice import Choice, resume, takes_choice
 from .failure import ANSWER_IS_NO, DONE, WRONG_USE, Refusal
 from .interruption import Interruption
 from .progress import progress
@@ -26,6 +26,7 @@ from .vault import Vault, as_json, takes_vault, vault_options
 
 _MIB: Final = 1024  # KiB
 _DEFAULT: Final = KdfCost()
+_STEP: Final = 64 << 20  # bytes after which an import that may be resumed is committed
 
 Sources = tuple[str, ...]
 
@@ -78,6 +79,7 @@ _to = click.option(
     show_default=True,
     help="Lanes, which processors can share.",
 )
+@takes_choice
 @as_json
 @vault_options
 def create(
@@ -89,6 +91,7 @@ def create(
     kdf_memory: int,
     kdf_passes: int,
     kdf_lanes: int,
+    choice: Choice,
     is_json: bool,
 ) -> int:
     """Make an archive, empty or of a folder.
@@ -105,7 +108,7 @@ def create(
     kdf = KdfCost(kdf_memory * _MIB, kdf_passes, kdf_lanes)
     started = time.monotonic()
     with vault.creating(suite=suite, title=title, kdf=kdf) as (archive, interruption):
-        done = _add(archive, named, target, vault, interruption)
+        done = _add(archive, named, target, vault, interruption, choice)
     facts = {"to": target, "sources": list(sources), "suite": suite}
     if kdf.memory_kib > KDF_UNASKED_MEMORY and not vault.is_quiet:
         warn(f"to open {vault.path} with the password, give --max-kdf-memory {kdf_memory}")
@@ -122,22 +125,29 @@ def create(
 @takes_vault
 @_sources
 @_to
+@takes_choice
+@resume
 @as_json
 @vault_options
-def add(vault: Vault, sources: Sources, target: str, is_json: bool) -> int:
+def add(vault: Vault, sources: Sources, target: str, choice: Choice, is_json: bool) -> int:
     """Copy folders and files into an archive.
 
     Each SOURCE comes to stand in --to under its own name; of "." what is in it.  Folders that are
-    there already are added to, files are replaced.  It is all added, or nothing.
+    there already are added to, files are replaced.  It is all added, or nothing; with --resume,
+    what was complete when Ctrl-C was pressed stays, and the same command goes on.
+
+    A PATTERN without a slash is for names at any depth, one with a slash for paths below SOURCE;
+    ** stands for any folders, a slash at the end wants a folder.
 
     \b
       ar7 add vault.ar7 letters photo.jpg
       ar7 add vault.ar7 ~/projects/website --to /backups/2026
+      ar7 add vault.ar7 ~/photos --resume --exclude '*.tmp' --exclude cache/
     """
     named = _name(sources, vault)
     started = time.monotonic()
-    with vault.writing() as (archive, interruption):
-        done = _add(archive, named, target, vault, interruption)
+    with vault.writing(in_steps=choice.resume) as (archive, interruption):
+        done = _add(archive, named, target, vault, interruption, choice)
     words = f"added {_counts(done)} to {vault.path}"
     facts = {"to": target, "sources": list(sources)}
     return _finish(vault, done, is_json, words, time.monotonic() - started, facts)
@@ -173,24 +183,21 @@ def _add(
     target: str,
     vault: Vault,
     interruption: Interruption,
+    choice: Choice,
 ) -> Transfer:
     total = Transfer()
+    options = choice.options() | {"commit_every": _STEP if choice.resume else None}
     if target.strip("/"):
         archive.makedirs(target, exist_ok=True)
     for name, source in named.items():
         with progress(
             f"adding {name or source}", is_quiet=vault.is_quiet, interruption=interruption
         ) as tell:
+            place = target
             if os.path.isdir(source):
                 place = posixpath.join(target, name)
-                _sum(total, archive.import_tree(source, place, progress=tell))
-                if name:  # import_tree keeps modes and times below, not of the folder itself
-                    status = os.stat(source)
-                    archive.chmod(place, stat.S_IMODE(status.st_mode))
-                    archive.utime(place, ns=(status.st_mtime_ns, status.st_mtime_ns))
-                    total.directories += 1
-            else:
-                _sum(total, archive.import_tree(source, target, progress=tell))
+                total.directories += bool(name)  # import_tree counts what is below
+            _sum(total, archive.import_tree(source, place, progress=tell, **options))
     return total
 
 
@@ -202,10 +209,17 @@ def _add(
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.argument("target", metavar="DEST")
 @click.option("--overwrite", is_flag=True, help="Replace files that are in DEST already.")
+@takes_choice
+@resume
 @as_json
 @vault_options
 def extract(
-    vault: Vault, paths: tuple[str, ...], target: str, overwrite: bool, is_json: bool
+    vault: Vault,
+    paths: tuple[str, ...],
+    target: str,
+    overwrite: bool,
+    choice: Choice,
+    is_json: bool,
 ) -> int:
     """Copy folders and files out of an archive.
 
@@ -213,12 +227,16 @@ def extract(
     stand in DEST under its own name.  Modes and times are restored, but no setuid bits; nothing
     is written outside DEST or through a link.
 
+    A PATTERN without a slash is for names at any depth, one with a slash for paths below PATH;
+    ** stands for any folders, a slash at the end wants a folder.
+
     \b
       ar7 extract vault.ar7 restored
       ar7 extract vault.ar7 letters photos/2026 .
+      ar7 extract vault.ar7 photos . --resume --include '*.jpg'
     """
     started = time.monotonic()
-    total = Transfer()
+    total, options = Transfer(), choice.options()
     with vault.reading() as archive:
         for path in paths:
             archive.lstat(path)  # before anything is written
@@ -227,10 +245,11 @@ def extract(
             is_folder = bool(name) and archive.isdir(path) and not archive.islink(path)
             folder = os.path.join(target, name) if is_folder else target
             with progress(f"extracting {name or vault.path}", is_quiet=vault.is_quiet) as tell:
-                done = archive.export_tree(path, folder, overwrite=overwrite, progress=tell)
+                done = archive.export_tree(
+                    path, folder, overwrite=overwrite, progress=tell, **options
+                )
             _sum(total, done)
-            if is_folder:
-                total.directories += 1
+            total.directories += is_folder
     words = f"extracted {_counts(total)} to {target}"
     facts = {"paths": list(paths or ("/",)), "to": target}
     return _finish(vault, total, is_json, words, time.monotonic() - started, facts)
@@ -240,18 +259,20 @@ def extract(
 
 
 def _sum(total: Transfer, part: Transfer) -> None:
-    total.files += part.files
-    total.directories += part.directories
-    total.links += part.links
-    total.bytes += part.bytes
-    total.skipped += part.skipped
+    for field in dataclasses.fields(Transfer):
+        setattr(total, field.name, getattr(total, field.name) + getattr(part, field.name))
 
 
 def _counts(done: Transfer) -> str:
     parts = [count_text(done.files, "file"), count_text(done.directories, "directory")]
     if done.links:
         parts.append(count_text(done.links, "link"))
-    return f"{', '.join(parts)}, {size_text(done.bytes)}"
+    if done.hard_links:
+        parts.append(count_text(done.hard_links, "hard link"))
+    parts.append(size_text(done.bytes))
+    if done.unchanged:
+        parts.append(f"{done.unchanged:,} unchanged")
+    return ", ".join(parts)
 
 
 def _finish(
@@ -269,7 +290,8 @@ def _finish(
         say_json({"vault": vault.path, **facts, **counts, "seconds": round(seconds, 3)})
     else:
         for path, reason in done.skipped:
-            warn(f"{path} was left out: {reason}")
+            is_part = reason.startswith("without ")
+            warn(f"{path} {'was copied' if is_part else 'was left out:'} {reason}")
         if not vault.is_quiet:
             speed = f", {size_text(done.bytes / seconds)}/s" if done.bytes else ""
             say(f"{words} in {seconds:.1f} s{speed}")

@@ -11,7 +11,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -48,18 +48,23 @@ class Vault:
             yield archive
 
     @contextmanager
-    def writing(self) -> Iterator[tuple[Archive, Interruption]]:
-        """Open the archive for writing; the block is one transaction, which Ctrl-C undoes."""
+    def writing(self, *, in_steps: bool = False) -> Iterator[tuple[Archive, Interruption]]:
+        """Open the archive for writing; the block is one transaction, which Ctrl-C undoes.
+
+        Args: in_steps: the block commits by itself, and Ctrl-C leaves what was committed.
+        """
         self._require()
         secret = self._secret()
         outcome = f"{self.path} is as it was"
+        if in_steps:
+            outcome = f"{self.path} has what was complete; the same command goes on"
         try:
             with (
                 self._told(),
                 deferred() as interruption,
                 self._open("r+", secret) as archive,
             ):
-                with archive.transaction():
+                with nullcontext() if in_steps else archive.transaction():
                     yield archive, interruption
                     interruption.check()
                 outcome = "but by then it was done"

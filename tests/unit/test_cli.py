@@ -117,7 +117,9 @@ def test_create_tells_what_it_did_in_json(ar7: Ar7) -> None:
         "files": 3,
         "directories": 3,
         "links": 2,
+        "hard_links": 0,
         "bytes": 100_006,
+        "unchanged": 0,
         "skipped": [],
     }
 
