@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from .entry import DIRECTORY, FILE, LINK
 from .files import Files
 from .filesystem import Filesystem
-from .listing import DirEntry, walk
+from .listing import Scan, walk
 from .paths import PathLike, path_text, text_of
 from .pattern import Pattern, glob
 from .query import Condition
@@ -20,6 +20,7 @@ from .search import Found, find
 from .session import query
 
 R = TypeVar("R")
+_BATCH: Final = 1024  # names read at a time
 
 
 class Directories(Files):
@@ -30,14 +31,19 @@ class Directories(Files):
         """The names in a directory, in order of their UTF-8."""
         return self._filesystem.names(self._filesystem.directory(path))
 
-    @query
-    def scandir(self, path: PathLike = "/") -> Iterator[DirEntry]:
-        """The entries of a directory in order of their names, as they are now."""
-        filesystem = self._filesystem
+    def scandir(self, path: PathLike = "/") -> Scan:
+        """The entries of a directory in order of their names, as `os.scandir`.
+
+        They are read some at a time: what comes or goes meanwhile is found or not.
+        """
         base = path_text(path)
         base += "" if base.endswith("/") else "/"
-        children = list(filesystem.children(filesystem.directory(path)))
-        return iter([DirEntry(self, base, *child) for child in children])
+        identity = self._ask(lambda filesystem: filesystem.directory(path))
+
+        def read(behind: str) -> list[tuple[str, bytes, bytes]]:
+            return self._ask(lambda filesystem: filesystem.batch(identity, behind, _BATCH))
+
+        return Scan(self, base, read)
 
     def walk(
         self,

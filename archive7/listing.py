@@ -14,7 +14,7 @@ from .entry import DIRECTORY, FILE, LINK
 class Listed(Protocol):
     """What a listing needs of an archive."""
 
-    def scandir(self, path: str) -> Iterator[DirEntry]: ...
+    def scandir(self, path: str) -> Scan: ...
 
     def stat(self, path: str) -> os.stat_result: ...
 
@@ -75,6 +75,49 @@ class DirEntry:
 
     def __repr__(self) -> str:
         return f"<DirEntry {self.name!r}>"
+
+
+class Scan:
+    """The entries of a directory, as `os.scandir` gives them: an iterator, a context manager.
+
+    Names are read some at a time: what comes or goes while one iterates is seen or not.
+
+    Args:
+        read: gives (name, type, id) of the entries behind a name; nothing at the end.
+    """
+
+    def __init__(
+        self, archive: Listed, base: str, read: Callable[[str], list[tuple[str, bytes, bytes]]]
+    ) -> None:
+        self._entries = self._iterate(archive, base, read, read(""))
+
+    @staticmethod
+    def _iterate(
+        archive: Listed,
+        base: str,
+        read: Callable[[str], list[tuple[str, bytes, bytes]]],
+        children: list[tuple[str, bytes, bytes]],
+    ) -> Iterator[DirEntry]:
+        while children:
+            for name, kind, identity in children:
+                yield DirEntry(archive, base, name, kind, identity)
+            children = read(children[-1][0])
+
+    def __iter__(self) -> Iterator[DirEntry]:
+        return self._entries
+
+    def __next__(self) -> DirEntry:
+        return next(self._entries)
+
+    def close(self) -> None:
+        """Nothing is left to iterate over."""
+        self._entries = iter(())
+
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def walk(
