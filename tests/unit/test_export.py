@@ -503,6 +503,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 with archive7.open(sys.argv[1], key=bytes(range(32))) as archive:
     print("ready", flush=True)
     archive.export_tree("/", sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python ends without its handler
 """
 
 
