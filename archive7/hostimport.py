@@ -7,6 +7,7 @@ stays until then; nothing in the archive is written through a link; no recursion
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -22,7 +23,7 @@ from .hostattributes import Owners, is_of_host, read_attributes
 from .hostfile import CHUNK, HostFile, reading, settled
 from .hostfolder import Descent
 from .hostwalk import HostWalk, Step
-from .paths import Place
+from .paths import Place, failure
 from .transfer import Report, SkipError, Transfer, Turn, Wishes, reason_of
 
 _LEAST: Final = 4096  # bytes that anything counts for until the next commit
@@ -116,6 +117,7 @@ class Import:
         self._walk = _walk(filesystem, descent, wishes, report)
         self._owners = Owners()
         self._directories: list[tuple[bytes, bool]] = []  # identity, whether it is new
+        self._changes = 0  # of the filesystem, as far as they are ours
         self._linked: dict[tuple[int, ...], tuple[bytes, int]] = {}  # identity, names to come
 
     def run(self, archive: Tree, names: list[str] | None, commit_every: int | None) -> None:
@@ -141,10 +143,12 @@ class Import:
             attributes = self._attributes("", self._descent.here)
             self._refresh(identity, entry, self._traits(status, entry, attributes))
         self._directories.append((identity, False))
+        self._changes = self._filesystem.changes
 
     def _steps(self, names: list[str] | None) -> Iterator[int]:
         """Import one thing after the other; yields how many bytes each had."""
         for step in self._walk.steps(names):
+            self._check_directories()
             try:
                 if step.turn is Turn.LEAVE:
                     self._directories.pop()
@@ -154,10 +158,20 @@ class Import:
                     self._meet(step)
             except SkipError as reason:
                 self._skip(step, str(reason))
+            self._changes = self._filesystem.changes
             if step.turn is Turn.MEET and self._wishes.progress is not None:
                 is_file = stat.S_ISREG(step.status.st_mode)
                 self._report.passed(self._path(step), step.status.st_size if is_file else 0)
             yield step.status.st_size
+
+    def _check_directories(self) -> None:
+        """See that the caller's functions, which may change the archive, left the way here."""
+        if self._filesystem.changes == self._changes:
+            return
+        for identity, _ in self._directories:
+            if identity not in self._filesystem.manager.registry.tree:
+                raise failure(errno.ENOENT, self._target)
+        self._directories = [(identity, False) for identity, _ in self._directories]
 
     def _skip(self, step: Step, reason: str) -> None:
         """Report what is not taken, and do not go into it."""
@@ -182,6 +196,13 @@ class Import:
         if value is None:
             return Place(directory, encoded, None, NIL)
         return Place(directory, encoded, *decode_path(value))
+
+    def _free_place(self, name: str) -> Place:
+        """What stands under a name, where something that is no directory may stand."""
+        place = self._place(name)
+        if place.type == DIRECTORY:
+            raise SkipError("a directory stands there in the archive")
+        return place
 
     def _vacated(self, place: Place) -> Place:
         """Take away the file or link at a place."""
@@ -216,9 +237,7 @@ class Import:
         is_link = stat.S_ISLNK(status.st_mode)
         if not is_link and not stat.S_ISREG(status.st_mode):
             raise SkipError("neither file, directory nor symbolic link")
-        place = self._place(step.name)
-        if place.type == DIRECTORY:
-            raise SkipError("a directory stands there in the archive")
+        place = self._free_place(step.name)
         if status.st_nlink > 1 and self._link_again(place, status):
             return
         kind, take = (LINK, self._take_link) if is_link else (FILE, self._take_file)
@@ -233,6 +252,8 @@ class Import:
         if found is None:
             return False
         identity, left = found
+        if identity not in self._filesystem.manager.registry.tree:
+            return False  # the caller's function has removed it
         if left > 1:
             self._linked[_file_of(status)] = identity, left - 1
         if place.identity == identity:
@@ -289,6 +310,8 @@ class Import:
                 if offset < step.status.st_size:
                     self._report.tell(self._path(step), offset)
             entry = self._whole(file, step, place, old)
+            self._check_directories()
+            place = self._free_place(step.name)
             return self._filesystem.adopt(self._vacated(place), stream, entry)
         except SkipError:
             stream.truncate(0)  # its blocks are free again

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from archive7 import Archive, TransactionError, UsageError, hostfile
+from archive7 import Archive, ClosedError, TransactionError, UsageError, hostfile
 from archive7.errors import FullError
 from tests.devices import RecordingDevice
 from tests.disk import Disk
@@ -544,6 +544,62 @@ def test_what_is_not_wanted_from_the_host_stays_as_it_was(archive: Archive, fold
     archive.import_tree(folder)
     for path in ("/f", "/d"):
         assert archive.listxattr(path) == ["ours"], "the host has no such attribute"
+
+
+def test_the_callers_functions_may_change_the_archive(archive: Archive, folder: Path) -> None:
+    """They run between two files, or between two pieces of one."""
+    for name in ("a", "big", "c", "d/big", "d/e"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(noise(BIG if "big" in name else 10, len(name)))
+    os.link(folder / "a", folder / "z")
+
+    def act(_done: int, _total: int, path: str) -> None:
+        with archive.open("/log", "a") as log:
+            log.write(f"{path}\n")
+        if path == "/a":
+            archive.remove("/a")
+        if path == "/big" and not archive.exists("/mine"):
+            archive.write_bytes("/big", b"mine")
+            archive.link("/big", "/mine")
+        if path == "/d/big" and not archive.exists("/d/e"):
+            archive.mkdir("/d/e")
+
+    calls = Calls(act)
+    done = archive.import_tree(folder, progress=calls)
+    assert left_out(done).keys() == {"e"}
+    assert archive.read_text("/log").splitlines() == [*calls.paths[:-1], ""]
+    assert sorted(archive.listdir("/")) == ["big", "c", "d", "log", "mine", "z"]
+    assert archive.read_bytes("/mine") == b"mine"
+    assert archive.read_bytes("/big") == noise(BIG, 3)
+    assert archive.read_bytes("/z") == noise(10, 1)
+    assert archive.stat("/z").st_nlink == 1
+
+
+@pytest.mark.parametrize("when", ["/d/a", "/d/big", "/d/e/f"])
+def test_an_import_whose_directory_is_removed_ends(
+    archive: Archive, folder: Path, when: str
+) -> None:
+    (folder / "d/e").mkdir(parents=True)
+    for name in ("d/a", "d/big", "d/e/f", "d/z"):
+        (folder / name).write_bytes(noise(BIG if "big" in name else 10))
+    archive.mkdir("/target")
+
+    def act(_done: int, _total: int, path: str) -> None:
+        if path == f"/target{when}":
+            archive.rmtree("/target/d")
+
+    with pytest.raises(FileNotFoundError):
+        archive.import_tree(folder, "/target", progress=Calls(act))
+    assert sorted(tree_of(archive)) == ["target"]
+
+
+def test_an_archive_that_is_closed_meanwhile_ends_an_import(vaults: Vaults, folder: Path) -> None:
+    archive = vaults.open("x")
+    (folder / "big").write_bytes(noise(BIG))
+    with pytest.raises(ClosedError):
+        archive.import_tree(folder, progress=Calls(lambda *_: archive.close()))
+    with vaults.open("r") as reader:
+        assert reader.listdir("/") == []
 
 
 # --- extended attributes
