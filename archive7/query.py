@@ -64,55 +64,99 @@ class Condition:
 
     Attributes:
         fields: names of the fields that it asks for.
-        test: tells whether a row fulfils it.
+        cost: of asking, beside that of other conditions.
     """
 
-    __slots__ = ("_cost", "_parts", "_text", "fields", "test")
+    __slots__ = ("cost", "fields")
 
-    def __init__(self, test: Test, text: str, fields: Iterable[str], cost: int) -> None:
-        self.test = test
+    def __init__(self, fields: Iterable[str], cost: int) -> None:
         self.fields = frozenset(fields)
-        self._text = text
-        self._cost = cost
-        self._parts: tuple[str, tuple[Condition, ...]] = ("", ())
+        self.cost = cost
+
+    def compiled(self) -> Test:
+        """What tells whether a row fulfils it."""
+        raise NotImplementedError
 
     def __and__(self, other: Condition) -> Condition:
-        return _joined("&", self, other)
+        return _Joined("&", self, other)
 
     def __or__(self, other: Condition) -> Condition:
-        return _joined("|", self, other)
+        return _Joined("|", self, other)
 
     def __invert__(self) -> Condition:
-        test = self.test
-        return Condition(lambda row: not test(row), f"~{self!r}", self.fields, self._cost)
+        return _Negated(self)
 
     def __bool__(self) -> NoReturn:
         raise TypeError("conditions are combined with & | ~, not with and, or, not")
 
+
+class _Asked(Condition):
+    """A condition on one field."""
+
+    __slots__ = ("_test", "_text")
+
+    def __init__(self, test: Test, text: str, field: str, cost: int) -> None:
+        super().__init__([field], cost)
+        self._test = test
+        self._text = text
+
+    def compiled(self) -> Test:
+        return self._test
+
     def __repr__(self) -> str:
-        return f"({self._text})" if self._parts[0] else self._text
+        return self._text
 
 
-def _joined(sign: str, left: Condition, right: Condition) -> Condition:
-    """Both, or either; conditions joined by the same sign are one, the cheapest first."""
-    if not isinstance(right, Condition):
-        raise TypeError(f"{sign} combines conditions, not {type(right).__name__}")
-    both = (left, right)
-    parts = [p for c in both for p in (c._parts[1] if c._parts[0] == sign else (c,))]
-    text = f" {sign} ".join(map(repr, parts))
-    tests = [part.test for part in sorted(parts, key=lambda part: part._cost)]
-    is_all = sign == "&"
+class _Negated(Condition):
+    """What does not fulfil a condition."""
 
-    def test(row: Row) -> bool:
-        for each in tests:
-            if bool(each(row)) is not is_all:
-                return not is_all
-        return is_all
+    __slots__ = ("_condition",)
 
-    cost = max(part._cost for part in parts)
-    joined = Condition(test, text, left.fields | right.fields, cost)
-    joined._parts = (sign, tuple(parts))
-    return joined
+    def __init__(self, condition: Condition) -> None:
+        super().__init__(condition.fields, condition.cost)
+        self._condition = condition
+
+    def compiled(self) -> Test:
+        test = self._condition.compiled()
+        return lambda row: not test(row)
+
+    def __repr__(self) -> str:
+        return f"~{self._condition!r}"
+
+
+class _Joined(Condition):
+    """Both, or either; conditions joined by the same sign are one, with many parts."""
+
+    __slots__ = ("_parts", "_sign")
+
+    def __init__(self, sign: str, left: Condition, right: Condition) -> None:
+        if not isinstance(right, Condition):
+            raise TypeError(f"{sign} combines conditions, not {type(right).__name__}")
+        super().__init__(left.fields | right.fields, max(left.cost, right.cost))
+        self._sign = sign
+        self._parts = (*self._flat(left), *self._flat(right))
+
+    def _flat(self, condition: Condition) -> tuple[Condition, ...]:
+        if isinstance(condition, _Joined) and condition._sign == self._sign:
+            return condition._parts
+        return (condition,)
+
+    def compiled(self) -> Test:
+        """The parts are asked in the order of their cost, until one decides."""
+        parts = sorted(self._parts, key=lambda part: part.cost)
+        tests = [part.compiled() for part in parts]
+        is_all = self._sign == "&"
+
+        def test(row: Row) -> bool:
+            for each in tests:
+                if bool(each(row)) is not is_all:
+                    return not is_all
+            return is_all
+
+        return test
+
+    def __repr__(self) -> str:
+        return f"({f' {self._sign} '.join(map(repr, self._parts))})"
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition | None:
@@ -147,7 +191,8 @@ class Field(Generic[T]):
 
     def _condition(self, test: Test, text: str, cost: int | None = None) -> Condition:
         cost = self._cost if cost is None else cost
-        return Condition(test, f"{self!r}{text}", [self._name], cost)
+        text = f"{self!r}{text}" if text.startswith(".") else f"({self!r}{text})"
+        return _Asked(test, text, self._name, cost)
 
     def _compare(self, sign: str, compare: Callable[[Any, Any], object], value: T) -> Condition:
         read, operand = self._read, self._operand(value)
@@ -247,8 +292,8 @@ class Kind(Field[str]):
 
     __slots__ = ()
 
-    def _operand(self, value: str) -> bytes:
-        if value not in _CODES:
+    def _operand(self, value: object) -> bytes:
+        if not isinstance(value, str) or value not in _CODES:
             raise UsageError(f"{self!r} is one of {', '.join(_CODES)}, not {value!r}")
         return _CODES[value]
 
@@ -351,15 +396,13 @@ class Principal(Field[int | str]):
         )
 
 
-class Flag(Condition):
+class Flag(_Asked):
     """A field that is a condition itself."""
 
-    __slots__ = ("_name",)
+    __slots__ = ()
 
     def __init__(self, name: str, cost: int) -> None:
-        read = operator.attrgetter(name)
-        super().__init__(read, f"Q.{name}", [name], cost)
-        self._name = name
+        super().__init__(operator.attrgetter(name), f"Q.{name}", name, cost)
 
     def __eq__(self, value: bool) -> Condition:  # type: ignore[override]
         if not isinstance(value, bool):

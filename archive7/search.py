@@ -120,7 +120,7 @@ class _Folders:
         while here not in self._kept:
             value = self._filesystem.manager.registry.tree.get(here)
             if value is None and is_former:
-                self._kept[here] = _Folder(UUID(bytes=here), "/?/", 0, False)
+                self._kept[here] = _Folder(UUID(bytes=here), "/?/", 0, self._top == ROOT_ID)
                 break
             if value is None or len(trail) > _DEEPEST:
                 raise TreeCorruptError(
@@ -271,7 +271,7 @@ class Search:
         self._filesystem = filesystem
         self._tree = manager.registry.tree
         self._version = self._tree.version
-        self._test = None if condition is None else condition.test
+        self._test = None if condition is None else condition.compiled()
         self._with_deleted = condition is not None and "deleted" in condition.fields
         lengths = {stream.identity.bytes: stream.len for stream in manager.open_streams}
         self._row = EntryRow(_Folders(filesystem, top), lengths)

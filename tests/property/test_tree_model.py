@@ -112,7 +112,9 @@ class Trees:
 
     def insert(self, key: bytes, size: int, salt: int) -> None:
         is_new = key not in self.model
+        version = self.tree.version
         assert self.tree.insert(key, value_of(size, salt)) is is_new
+        assert self.tree.version > version
         self.model[key] = value_of(size, salt)
 
     def insert_if_new(self, key: bytes, size: int, salt: int) -> None:
@@ -219,6 +221,19 @@ class Trees:
         assert list(self.tree.items(reverse=True)) == list(self.model.items())[::-1]
         nodes = list(self.tree.nodes())
         assert sum(count for _, level, count in nodes if not level) == len(self.model)
+        assert self.keys_of_leaves() == list(self.model)
+
+    def keys_of_leaves(self) -> list[bytes]:
+        keys, low = [], b""
+        while True:
+            version = self.tree.version
+            leaf, above = self.tree.leaf(low)
+            assert self.tree.version == version, "reading is no change"
+            keys += leaf.keys
+            if above is None:
+                return keys
+            assert leaf.keys[-1] < above > low
+            low = above
 
 
 class MemoryTrees(Trees):
