@@ -263,6 +263,7 @@ class Archive(Attributes):
         source: PathLike,
         target: str | os.PathLike[str],
         *,
+        name: str | None = None,
         overwrite: bool = False,
         filter: Filter | None = None,  # noqa: A002 - as in tarfile
         progress: Progress | None = None,
@@ -278,6 +279,8 @@ class Archive(Attributes):
         cannot have (names, links, owners, attributes) is in the report.
 
         Args:
+            name: make a folder of this name in `target` for a directory, instead of putting
+                what is in it there; as for all folders, a link in its place is not followed.
             overwrite: replace files and links that are there.
             filter, progress: as of `import_tree`, with paths below `source`.
             ownership: set user and group, by name where the host knows it.
@@ -288,7 +291,7 @@ class Archive(Attributes):
         Durable: nothing, until the host's own buffers are synced.
         """
         wishes = Wishes(filter, progress, ownership, xattrs, resume)
-        return export_tree(self._filesystem, path_text(source), target, wishes, overwrite)
+        return export_tree(self._filesystem, path_text(source), target, wishes, overwrite, name)
 
     # --- about the archive
 

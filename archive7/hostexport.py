@@ -41,16 +41,19 @@ def export_tree(
     target: str | os.PathLike[str],
     wishes: Wishes,
     overwrite: bool,
+    name: str | None,
 ) -> Transfer:
     """Copy what stands at `source` of an archive into the folder `target` of the host."""
     folder = os.fspath(target)
     turnstile = Turnstile(filesystem)
     with turnstile:
         place = _place(filesystem, source)
-        is_folder = place.type == DIRECTORY
+        is_folder = place.type == DIRECTORY and name is None
         top = place.identity if is_folder else place.parent
         entry = filesystem.entry(top)
-    names = None if is_folder else [(decode_text(place.name), place.identity)]
+    if name is None:
+        name = decode_text(place.name)
+    names = None if is_folder else [(name, place.identity)]
     total = 0
     if wishes.progress is not None:
         nodes = TreeWalk(filesystem, turnstile, top, wishes.keep).nodes(names)

@@ -88,10 +88,10 @@ class TreeWalk:
     def nodes(self, names: list[tuple[str, bytes]] | None = None) -> Iterator[Node]:
         """Walk over all that stands in the top directory, or over some names in it."""
         waiting = [self._listed(self._top) if names is None else iter(names)]
-        circle = {self._top}
+        circle = {self._top} if names is None else set()
         while waiting:
-            name, identity = next(waiting[-1], ("", b""))
-            if not name:
+            found = next(waiting[-1], None)
+            if found is None:
                 waiting.pop()
                 if self._entered:
                     left = self._entered.pop()
@@ -99,16 +99,16 @@ class TreeWalk:
                     circle.discard(left.identity)
                     yield left._replace(turn=Turn.LEAVE)
                 continue
-            node = self.look(name, identity)
+            node = self.look(*found)
             if node is None or not self._is_wanted(node):
                 continue
             self._is_declined = False
             yield node
             if node.turn is Turn.ENTER and not self._is_declined:
-                if identity in circle:
+                if node.identity in circle:
                     raise TreeCorruptError("directories stand in a circle: run check")
-                circle.add(identity)
-                waiting.append(self._listed(identity))
+                circle.add(node.identity)
+                waiting.append(self._listed(node.identity))
                 self._entered.append(node)
                 self._above = None
 

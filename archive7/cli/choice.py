@@ -19,6 +19,7 @@ from ..pattern import Pattern
 from .vault import Vault
 
 F = TypeVar("F", bound=Callable[..., Any])
+Filter = Callable[[str, os.stat_result], bool]
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,19 @@ class Choice:
     owner: bool
     resume: bool = False
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments for the library."""
+    def options(self, *, has_name: bool = False) -> dict[str, Any]:
+        """Keyword arguments for the library; with `has_name` paths begin with the top's name."""
+        keep = self._filter()
+        if keep is not None and has_name:
+            keep = _below_the_name(keep)
         return {
-            "filter": self._filter(),
+            "filter": keep,
             "xattrs": self.xattrs,
             "ownership": self.owner,
             "resume": self.resume,
         }
 
-    def _filter(self) -> Callable[[str, os.stat_result], bool] | None:
+    def _filter(self) -> Filter | None:
         if not self.include and not self.exclude:
             return None
         wanted = [_pattern(text) for text in self.include]
@@ -63,8 +67,20 @@ class Choice:
         return keep
 
 
+def _below_the_name(keep: Filter) -> Filter:
+    """The filter, for paths that begin with the name of the top, which is always kept."""
+
+    def kept(path: str, status: os.stat_result) -> bool:
+        below = path.partition("/")[2]
+        return not below or keep(below, status)
+
+    return kept
+
+
 def _pattern(text: str) -> Pattern:
     """A pattern; one without a slash, but for its end, is for names wherever they stand."""
+    if not text.strip("/"):
+        raise click.UsageError(f"the pattern {text!r} matches nothing")
     return Pattern(text if "/" in text[:-1] else f"**/{text}")
 
 

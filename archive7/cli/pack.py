@@ -236,20 +236,19 @@ def extract(
       ar7 extract vault.ar7 photos . --resume --include '*.jpg'
     """
     started = time.monotonic()
-    total, options = Transfer(), choice.options()
+    total = Transfer()
     with vault.reading() as archive:
         for path in paths:
             archive.lstat(path)  # before anything is written
         for path in paths or ("/",):
             name = posixpath.basename(posixpath.normpath(posixpath.join("/", path)))
             is_folder = bool(name) and archive.isdir(path) and not archive.islink(path)
-            folder = os.path.join(target, name) if is_folder else target
+            options = choice.options(has_name=is_folder) | {"name": name if is_folder else None}
             with progress(f"extracting {name or vault.path}", is_quiet=vault.is_quiet) as tell:
                 done = archive.export_tree(
-                    path, folder, overwrite=overwrite, progress=tell, **options
+                    path, target, overwrite=overwrite, progress=tell, **options
                 )
             _sum(total, done)
-            total.directories += is_folder
     words = f"extracted {_counts(total)} to {target}"
     facts = {"paths": list(paths or ("/",)), "to": target}
     return _finish(vault, total, is_json, words, time.monotonic() - started, facts)

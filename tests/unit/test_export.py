@@ -187,6 +187,33 @@ def test_a_folder_that_is_moved_while_it_is_filled_is_not_left(
     assert list(trap.iterdir()) == []
 
 
+def test_a_directory_gets_a_name_in_the_target(archive: Archive, out: Path) -> None:
+    archive.makedirs("/a/b")
+    archive.write_bytes("/a/b/f", b"x")
+    archive.chmod("/a/b", 0o710)
+    archive.utime("/a/b", ns=(0, 10**18))
+    asked: list[str] = []
+    done = archive.export_tree(
+        "/a/b", out, name="c", filter=lambda path, _: asked.append(path) or True
+    )
+    assert (done.files, done.directories) == (1, 1)
+    assert asked == ["c", "c/f"]
+    assert names_in(out) == ["c", "c/f"]
+    status = (out / "c").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o710, 10**18)
+    (out / "c").chmod(0o700)
+    done = archive.export_tree("/a/b", out, name="c", resume=True)
+    assert (done.unchanged, (out / "c").stat().st_mtime_ns) == (1, 10**18)
+    for name in ("..", "/etc", "x/y", ".", ""):
+        done = archive.export_tree("/a/b", out, name=name)
+        assert [reason for _, reason in done.skipped] == ["it is no name for a file"]
+    (out / "l").symlink_to(out / "c")
+    with pytest.raises(FileExistsError):
+        archive.export_tree("/a/b", out, name="l", overwrite=True)
+    archive.export_tree("/", out, name="root")
+    assert (out / "root/a/b/f").read_bytes() == b"x"
+
+
 # --- hard links
 
 

@@ -88,6 +88,32 @@ def test_hard_links_and_attributes_come_back(
     assert snapshot(tmp_path / "back") == snapshot(source)
 
 
+def test_a_system_that_knows_only_paths_does_the_same(
+    archive: Archive, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows: no calls relative to a folder, none on descriptors, links not at a place."""
+    os.link(source / "big", source / "dir" / "big too")
+    os.utime(source / "dir", ns=(0, 10**18))
+    monkeypatch.setattr("archive7.hostfolder.HAS_DIR_FD", False)
+    monkeypatch.setattr("archive7.hostexport._HAS_HANDLES", False)
+    monkeypatch.setattr("archive7.hostpart._LINKS_AT", False)
+    done = archive.import_tree(source, progress=lambda *_: None)
+    assert (done.files, done.directories, done.links, done.hard_links) == (7, 3, 4, 1)
+    assert archive.import_tree(source, resume=True).unchanged == 12
+    out = tmp_path / "out"
+    assert archive.export_tree("/", out, progress=lambda *_: None) == done
+    assert snapshot(out)["dir"] == snapshot(source)["dir"]
+    assert {**snapshot(out), ".": ()} == {**snapshot(source), ".": ()}
+    with pytest.raises(FileExistsError):
+        archive.export_tree("/", out)
+    assert archive.export_tree("/", out, resume=True).unchanged == 12
+    assert archive.export_tree("/", out, overwrite=True).files == 7
+    shutil.rmtree(out / "dir")
+    (out / "dir").symlink_to(tmp_path)
+    with pytest.raises(FileExistsError):
+        archive.export_tree("/", out, overwrite=True)
+
+
 def test_owners_come_back_where_that_is_wanted(
     archive: Archive, source: Path, tmp_path: Path
 ) -> None:
