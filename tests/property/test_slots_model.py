@@ -312,7 +312,6 @@ def test_much_is_more_than_1_mib_and_a_64th(free: int) -> None:
     assert SlotTable(64 * 5000).is_much(5001) is True
 
 
-
 def test_pass_leaves_slots_that_rest_for_readers_to_reuse() -> None:
     """Freed by the pass and once more by `reuse`, a slot would go to two commits."""
     table = SlotTable(10)
