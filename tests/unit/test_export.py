@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from archive7 import Archive, ClosedError, Transfer
+from archive7 import Archive, ClosedError, Transfer, TreeCorruptError
 from archive7.hostname import name_fault
 from tests.unit.archives import Vaults, noise
 from tests.unit.hosttrees import Calls, make_source, need_xattrs, snapshot
@@ -618,6 +618,20 @@ def test_what_is_removed_meanwhile_is_passed_over_or_reported(archive: Archive, 
     done = archive.export_tree("/", out, progress=calls, filter=remove_too)
     assert names_in(out) == ["a", "e"]
     assert [path for path, _ in done.skipped] == ["/c"]
+
+
+def test_a_circle_of_directories_ends_an_export(vaults: Vaults, out: Path) -> None:
+    """Only in an archive that was damaged on purpose."""
+    archive = vaults.open("x")
+    vaults.damaged.add(vaults.path())
+    archive.makedirs("/a/b")
+    filesystem = archive._filesystem
+    above, below = filesystem.find("/a").identity, filesystem.find("/a/b").identity
+    filesystem.manager.paths.insert(below + b"c", b"d" + above)
+    archive.commit()
+    with pytest.raises(TreeCorruptError, match="circle"):
+        archive.export_tree("/", out)
+    assert names_in(out) == ["a", "a/b", "a/b/c"]
 
 
 def test_a_closed_archive_ends_an_export(vaults: Vaults, out: Path) -> None:
