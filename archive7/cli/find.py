@@ -32,7 +32,7 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
             if isinstance(value, tuple):
                 return tuple(map(parse, value))
             return None if value is None else parse(value)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise click.BadParameter(str(error)) from None
 
     return convert
@@ -51,9 +51,9 @@ def _size(text: str) -> Condition:
 
 def _date(text: str) -> datetime:
     """A point in time: ISO 8601, in local time unless it has a zone, or so long ago: 7d."""
-    if match := re.fullmatch(r"([0-9]+)([mhdw])", text):
-        return datetime.now(UTC) - timedelta(**{_SPANS[match[2]]: int(match[1])})
     try:
+        if match := re.fullmatch(r"([0-9]+)([mhdw])", text):
+            return datetime.now(UTC) - timedelta(**{_SPANS[match[2]]: int(match[1])})
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         message = "give one like 2026-01-31, 2026-01-31T12:00 or 7d (7 days ago; m, h, d, w)"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, TextIO, assert_type
 from uuid import UUID
 
 import archive7
-from archive7 import Archive, ArchivePath, errors, streams
+from archive7 import Archive, ArchivePath, Condition, Found, Q, errors, streams
 
 
 def open_in_every_way(path: Path, target: BinaryIO) -> None:
@@ -68,6 +69,19 @@ def look_around(vault: Archive) -> int:
     is_there: bool = vault.exists("/notes") and vault.isdir("/notes")
     is_other: bool = vault.isfile("/notes") or vault.islink("/notes")
     return size + status.st_mode + is_there + is_other
+
+
+def find_entries(vault: Archive, since: datetime) -> dict[UUID, str]:
+    large: Condition = (Q.size > 1_000_000) & ~Q.name.like("*.zip") | Q.mode.has(0o4000)
+    recent = Q.modified.between(since, datetime.now(UTC)) & (Q.created >= 0)
+    mine = Q.user.one_of("ann", 1000) | (Q.group == "staff") | (Q.owner != UUID(int=0))
+    found: dict[UUID, str] = {}
+    for entry in vault.find(large, recent, mine, Q.type == "file", under="/logs"):
+        assert_type(entry, Found)
+        found[entry.id] = f"{entry.path} {entry.size} {entry.modified_ns}"
+    deleted = [entry.deleted_ns for entry in vault.find(Q.deleted, Q.path.matches(r"/logs/\d+"))]
+    paths: list[str] = [*vault.glob("**/*.log"), *vault.glob(PurePosixPath("*/"), "/logs")]
+    return found if deleted or paths else {}
 
 
 def change_the_tree(vault: Archive) -> None:
