@@ -82,7 +82,8 @@ def test_hard_links_attributes_and_owners_come_back(ar7: Ar7) -> None:
 
     told = ar7("create", ar7.vault, "source", "--owner").stdout
     assert " with 7 files, 4 directories, 4 links, 1 hard link, 3.4 MiB in " in told
-    told = ar7("extract", ar7.vault, "out", "--owner").stdout
+    # The root of the archive belongs to root: another user is told that it cannot be given away.
+    told = ar7("extract", ar7.vault, "out", "--owner", code=os.geteuid() != 0).stdout
 
     assert told.startswith("extracted 7 files, 4 directories, 4 links, 1 hard link, 3.4 MiB to ")
     assert snapshot(ar7.folder / "out" / "source") == snapshot(source)

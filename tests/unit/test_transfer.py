@@ -72,8 +72,11 @@ def test_hard_links_and_attributes_come_back(
     os.link(source / "dir" / "file", source / "empty" / "file")
     os.link(source / "link", source / "another link", follow_symlinks=False)
     for path in (source, source / "dir", source / "blank", source / "big"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(0o700)
         os.setxattr(path, "user.note", path.name.encode())
         os.setxattr(path, "user.bin", bytes(range(256)))
+        path.chmod(mode)
     os.utime(source, ns=(0, 10**18))
 
     done = archive.import_tree(source)
