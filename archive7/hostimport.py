@@ -72,13 +72,6 @@ def import_tree(
     return report.done
 
 
-def _walk(
-    filesystem: Filesystem, descent: Descent, wishes: Wishes, report: Report | None
-) -> HostWalk:
-    own = filesystem.manager.container.device.identity
-    return HostWalk(descent, wishes.keep, own, _ignore if report is None else report.skip)
-
-
 def _ignore(_path: str, _reason: str) -> None:
     """Is told in the walk that copies."""
 
@@ -87,7 +80,8 @@ def _size_of(filesystem: Filesystem, top: str, names: list[str] | None, wishes: 
     """Bytes of all files that an import will meet."""
     descent = Descent(top, is_held=names is None)
     try:
-        steps = _walk(filesystem, descent, wishes, None).steps(names)
+        own = filesystem.manager.container.device.identity
+        steps = HostWalk(descent, wishes.keep, own, _ignore).steps(names)
         return sum(step.status.st_size for step in steps if stat.S_ISREG(step.status.st_mode))
     finally:
         descent.close()
@@ -114,7 +108,8 @@ class Import:
         self._target = target
         self._wishes = wishes
         self._report = report
-        self._walk = _walk(filesystem, descent, wishes, report)
+        own = filesystem.manager.container.device.identity
+        self._walk = HostWalk(descent, wishes.keep, own, report.skip)
         self._owners = Owners()
         self._directories: list[tuple[bytes, bool]] = []  # identity, whether it is new
         self._changes = 0  # of the filesystem, as far as they are ours

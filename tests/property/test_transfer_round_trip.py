@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.archives import assert_sound, noise, open_archive
@@ -89,7 +89,6 @@ def takes_xattrs(folder: Path) -> bool:
     return True
 
 
-@settings(max_examples=60)
 @given(tree=TREES, data=st.data())
 def test_a_tree_comes_back_as_it_was(
     tree: dict[str, tuple[object, ...]], data: st.DataObject
