@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from .entry import DIRECTORY, FILE, LINK
-from .errors import PathError, UsageError
+from .errors import PathError, TreeCorruptError, UsageError
 from .filesystem import Filesystem
 from .paths import PathLike, path_text
 
@@ -127,6 +127,23 @@ def glob(ask: Ask, pattern: Pattern, root: PathLike) -> Iterator[str]:
     return _walk(ask, pattern, "/" if pattern.is_absolute else _plain(path_text(root)))
 
 
+class _Here(NamedTuple):
+    """A directory that a walk goes into."""
+
+    prefix: str  # of the paths of what is in it
+    identity: bytes
+    states: States
+    above: _Here | None  # the one it stands in; None where a link or ".." led here
+
+    def check_circle(self) -> None:
+        """Raise TreeCorruptError where a directory stands in itself."""
+        above = self.above
+        while above is not None:
+            if above.identity == self.identity:
+                raise TreeCorruptError("directories stand in a circle: run check")
+            above = above.above
+
+
 def _walk(ask: Ask, pattern: Pattern, text: str) -> Iterator[str]:
     top = ask(partial(_enter, path=text))
     if top is None:
@@ -134,20 +151,22 @@ def _walk(ask: Ask, pattern: Pattern, text: str) -> Iterator[str]:
     if pattern.end in pattern.first:
         yield text
     prefix = {"/": "/", ".": ""}.get(text, text + "/")
-    waiting = [(prefix, top, pattern.first)]
+    waiting = [_Here(prefix, top, pattern.first, None)]
     while waiting:
-        prefix, here, states = waiting.pop()
+        here = waiting.pop()
+        here.check_circle()
         below = []
-        for name, kind, identity in _candidates(ask, pattern, prefix, here, states):
-            path = prefix + name
-            following = frozenset(pattern.step(states, name, kind))
+        for name, kind, identity in _candidates(ask, pattern, here):
+            path = here.prefix + name
+            following = frozenset(pattern.step(here.states, name, kind))
             inside: bytes | None = None
             if following - {pattern.end} and kind != FILE:
                 inside = ask(partial(_enter, path=path)) if kind == LINK else identity
             if inside is not None:
                 following = pattern.closed(set(following))
                 if following - {pattern.end}:
-                    below.append((f"{path}/", inside, following))
+                    above = here if kind == DIRECTORY and name != ".." else None
+                    below.append(_Here(f"{path}/", inside, following, above))
             if pattern.end in following:
                 yield path
         waiting += reversed(below)
@@ -159,16 +178,14 @@ def _plain(path: str) -> str:
     return text[1:] if text.startswith("//") else text
 
 
-def _candidates(
-    ask: Ask, pattern: Pattern, prefix: str, here: bytes, states: States
-) -> list[_Child]:
-    """What a directory has for these states: all of it, or the names that are wanted."""
-    names, are_all = pattern.names(states)
+def _candidates(ask: Ask, pattern: Pattern, here: _Here) -> list[_Child]:
+    """What a directory has for its states: all of it, or the names that are wanted."""
+    names, are_all = pattern.names(here.states)
     if not are_all:
         names = [name for name in names if name == ".."]  # which no listing has
-    found = [ask(partial(_look, path=prefix, name=name)) for name in names]
+    found = [ask(partial(_look, path=here.prefix, name=name)) for name in names]
     children = [child for child in found if child is not None]
-    return children if are_all else children + ask(lambda fs: list(fs.children(here)))
+    return children if are_all else children + ask(lambda fs: list(fs.children(here.identity)))
 
 
 def _look(filesystem: Filesystem, path: str, name: str) -> _Child | None:

@@ -8,6 +8,7 @@ began, or an error; the lock is held for a few leaves at a time, never while the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -32,13 +33,14 @@ from .query import KINDS, Condition, all_of
 from .streams.registry import split
 
 _LEAVES: Final = 64  # read under one lock: about 1500 entries, a few milliseconds
+_NAMES: Final = 4096  # names in a subtree that are read under one lock
 _FOUND: Final = 256  # records made under one lock
 _FOLDERS: Final = 65536  # directories whose path is kept
 _DEEPEST: Final = 65536  # a longer way to the root is a circle
 # A subtree of fewer entries than this times the leaves of the registry is walked, not scanned
 # for: reading an entry by its id costs about as much as scanning so many of a leaf.
 _WALKED: Final = 4
-_AT_ONCE: Final = 64  # entries that are read by their ids
+_AT_ONCE: Final = 32  # entries that are read by their ids, as many as a leaf has
 _OWNER: Final = STREAM.size + EXTENT_COUNT.size  # where an entry begins if its file is one run
 _ONE_RUN: Final = bytes(EXTENT_COUNT.size)
 _NOBODY: Final = UUID(bytes=NIL)
@@ -77,6 +79,10 @@ class Found(NamedTuple):
     owner: UUID
     links: int
     deleted_ns: int
+
+
+def _damage(reason: str, identity: bytes) -> TreeCorruptError:
+    return TreeCorruptError(f"{reason}: run check", stream=UUID(bytes=identity))
 
 
 class _Folder(NamedTuple):
@@ -123,9 +129,7 @@ class _Folders:
                 self._kept[here] = _Folder(UUID(bytes=here), "/?/", 0, self._top == ROOT_ID)
                 break
             if value is None or len(trail) > _DEEPEST:
-                raise TreeCorruptError(
-                    "an entry stands in no directory: run check", stream=UUID(bytes=identity)
-                )
+                raise _damage("an entry stands in no directory", identity)
             entry = decode_entry(split(value)[2])
             name, above, is_former = entry.name, entry.parent, entry.parent == DELETED_ID
             if is_former:
@@ -248,7 +252,10 @@ class EntryRow:
 
     def found(self, folder: _Folder) -> Found:
         """All that is told of it."""
-        kind, _, _, owner, created, modified, deleted, mode, user, group, links, *_ = self.fields
+        kind, _, _, owner, created, modified, deleted, *others = self.fields
+        mode, user, group, links, *sizes = others
+        if kind not in KINDS or self.base + ENTRY.size + sum(sizes) != len(self.value):
+            raise _damage("an entry contradicts itself", self.id)
         name = decode_text(self.name)
         return Found(
             folder.path + name, name, KINDS[kind], UUID(bytes=self.id), folder.id, self.size,
@@ -277,28 +284,40 @@ class Search:
         self._row = EntryRow(_Folders(filesystem, top), lengths)
         self._next: bytes | None = b""
         self._ids: list[bytes] | None = None
+        self._below: set[bytes] = set()
+        self._walk: Iterator[bytes] | None = None
         if top != ROOT_ID and not self._with_deleted:  # what was deleted is in no directory
-            self._ids = self._below(top, _WALKED * manager.index_stream.count)
+            self._walk = self._names(top)
 
-    def _below(self, top: bytes, limit: int) -> list[bytes] | None:
-        """The ids of all that stands below a directory, last first; None if there are more."""
-        found: set[bytes] = set()
-        waiting = [top]
+    def _names(self, top: bytes) -> Iterator[bytes]:
+        """The ids under all names below a directory."""
+        waiting, seen = [top], set[bytes]()
         while waiting:
             here = waiting.pop()
+            if here in seen:
+                raise _damage("directories stand in a circle", here)
+            seen.add(here)
             for _, value in self._filesystem.manager.paths.items(here, after(here)):
                 kind, identity = decode_path(value)
-                found.add(identity)
-                if len(found) > limit:
-                    return None
                 if kind == DIRECTORY:
                     waiting.append(identity)
-        return sorted(found, reverse=True)
+                yield identity
+
+    def _collect(self, walk: Iterator[bytes]) -> None:
+        """Walk on in a subtree, until it turns out to be so large that a scan costs less."""
+        ids = list(islice(walk, _NAMES))
+        self._below.update(ids)
+        if len(self._below) > _WALKED * self._filesystem.manager.index_stream.count:
+            self._walk = None
+        elif len(ids) < _NAMES:
+            self._walk, self._ids = None, sorted(self._below, reverse=True)
 
     @property
     def is_done(self) -> bool:
         """Whether everything was looked at."""
-        return self._next is None if self._ids is None else not self._ids
+        if self._ids is not None:
+            return not self._ids
+        return self._walk is None and self._next is None
 
     def check(self) -> None:
         """Raise UsageError if the archive is not what it was when the search began."""
@@ -312,6 +331,9 @@ class Search:
     def more(self) -> list[Found]:
         """What is found in the next entries, be it nothing."""
         self.check()
+        if self._walk is not None:
+            self._collect(self._walk)
+            return []
         found: list[Found] = []
         for _ in range(_LEAVES):
             if self.is_done or len(found) >= _FOUND:
@@ -344,9 +366,7 @@ class Search:
             except StructError:
                 if len(value) == base:
                     continue  # a stream without an entry
-                raise TreeCorruptError(
-                    "an entry is too short: run check", stream=UUID(bytes=key)
-                ) from None
+                raise _damage("an entry is too short", key) from None
             if fields[_DELETED] and not with_deleted:
                 continue
             row.id, row.value, row.base, row.fields = key, value, base, fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import pytest
 
 from archive7 import Archive
 from archive7.entry import DIRECTORY, FILE, LINK
-from archive7.errors import ClosedError, UsageError
+from archive7.errors import ClosedError, TreeCorruptError, UsageError
 from archive7.filesystem import Filesystem
+from archive7.layout import PATH
 from archive7.pattern import Pattern, name_pattern
-from tests.unit.archives import Vaults
+from tests.unit.archives import Vaults, open_archive
 
 EVERYTHING = (
     "/ /.hidden /a /circle /dangling /link /one.txt /short /z /a/b /a/d /a/two.txt "
@@ -231,6 +233,18 @@ def test_closed_archive_tells(vaults: Vaults) -> None:
 
     with pytest.raises(ClosedError):
         next(paths)
+
+
+def test_circle_of_directories_is_told() -> None:
+    archive = open_archive(io.BytesIO(), "x")
+    archive.makedirs("/a/b")
+    archive.write_bytes("/a/b/c", b"")
+    outer, inner, _ = archive.find()
+    archive._manager.paths.insert(inner.id.bytes + b"a", PATH.pack(DIRECTORY, outer.id.bytes))
+
+    with pytest.raises(TreeCorruptError, match="circle"):
+        list(archive.glob("**/c"))
+    archive.close()
 
 
 # --- matching without a walk

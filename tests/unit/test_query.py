@@ -15,8 +15,10 @@ from uuid import UUID
 import pytest
 
 from archive7 import Archive, Condition, Delete, Found, Q, search
-from archive7.entry import ORPHANS_ID, ROOT_ID
+from archive7.btree import BTree
+from archive7.entry import DELETED_ID, DIRECTORY, ORPHANS_ID, ROOT_ID, Entry
 from archive7.errors import ClosedError, TreeCorruptError, UsageError
+from archive7.layout import PATH
 from archive7.pattern import Pattern
 from archive7.streams.registry import encode_value, split
 from tests.unit.archives import Vaults, noise, open_archive
@@ -253,6 +255,8 @@ def test_paths_are_built_last(archive: Archive, monkeypatch: pytest.MonkeyPatch)
     asked.clear()
     assert names(archive, path | ~large | log)
     assert asked == []
+    assert names(archive, (path | (Q.size > 10**9)) & large) == "4.log"
+    assert asked == ["/logs/4.log"]
 
 
 # --- mistakes
@@ -372,6 +376,23 @@ def test_walk_and_scan_find_the_same(
     assert [entry.id for entry in found[-1]] == sorted(entry.id for entry in found[-1])
 
 
+def test_cheaper_way_is_taken(vaults: Vaults, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = vaults.memory()
+    with archive.transaction():
+        for folder, count in (("/small", 20), ("/large", 2000)):
+            archive.mkdir(folder)
+            for number in range(count):
+                archive.write_bytes(f"{folder}/{number}", b"")
+    leaves: list[bytes] = []
+    leaf = BTree.leaf
+    monkeypatch.setattr(BTree, "leaf", lambda self, low: leaves.append(low) or leaf(self, low))
+
+    assert len(list(archive.find(under="/small"))) == 20
+    assert leaves == [], "a walk and a look-up for each"
+    assert len(list(archive.find(under="/large"))) == 2000
+    assert len(leaves) == len(set(leaves)) > 50, "a scan"
+
+
 def test_results_come_in_the_order_of_ids(archive: Archive, way: str) -> None:
     for top in ("/", "/logs"):
         ids = [found.id for found in archive.find(under=top)]
@@ -390,6 +411,9 @@ def test_deleted_is_found_only_by_name(archive: Archive) -> None:
     assert names(archive, Q.deleted | ~Q.deleted) == before
     assert names(archive, Q.deleted == True) == "note.txt"  # noqa: E712
     assert names(archive, Q.deleted != True) == names(archive, ~Q.deleted) == names(archive)  # noqa: E712
+    assert names(archive, Q.deleted == False) == names(archive)  # noqa: E712
+    assert names(archive, ~~Q.deleted) == "note.txt"
+    assert names(archive, ~(Q.deleted & (Q.size == 0))) == before
     (found,) = archive.find(Q.deleted)
     assert (found.path, found.name, found.parent) == ("/note.txt", "note.txt", UUID(bytes=ROOT_ID))
     assert (found.deleted_ns, found.size) == (deletion.deleted_ns, 5)
@@ -491,18 +515,50 @@ def test_size_of_an_open_file_is_what_it_was_handed(archive: Archive) -> None:
         assert names(archive, Q.size > 100_000) == "note.txt"
 
 
-def test_damaged_entry_is_told() -> None:
-    for damage in (b"short", bytes(200), b"f" + bytes(100)):
-        archive = open_archive(io.BytesIO(), "x")
-        archive.write_bytes("/f", b"")
-        (found,) = archive.find()
-        tree = archive._manager.registry.tree
-        value = tree.get(found.id.bytes)
-        assert value is not None
-        tree.insert(found.id.bytes, encode_value(split(value)[0], b"", damage))
+DAMAGES: dict[str, Callable[[Entry], bytes]] = {
+    "too short": lambda entry: b"short",
+    "nothing but zeros": lambda entry: bytes(200),
+    "no such type": lambda entry: b"x" + entry.encode()[1:],
+    "more than its sizes": lambda entry: entry.encode() + b"x",
+    "less than its sizes": lambda entry: entry.encode()[:-1],
+    "name not UTF-8": lambda entry: entry.changed(name=b"\xff").encode(),
+    "in no directory": lambda entry: entry.changed(parent=bytes(16)).encode(),
+    "deleted without origin": lambda entry: entry.changed(parent=DELETED_ID, deleted=1).encode(),
+    "directory in itself": lambda entry: entry.changed(type=DIRECTORY).encode(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("under", ["/", "/d"])
+def test_damaged_entry_is_told(damage: str, under: str) -> None:
+    archive = open_archive(io.BytesIO(), "x")
+    archive.mkdir("/d")
+    archive.write_bytes("/d/f", b"")
+    (found,) = archive.find(Q.name == "f")
+    key, tree = found.id.bytes, archive._manager.registry.tree
+    entry = archive._filesystem.entry(key)
+    if damage == "directory in itself":
+        entry = entry.changed(parent=key)
+    owner = DAMAGES[damage](entry)
+    tree.insert(key, encode_value(split(tree.get(key) or b"")[0], b"", owner))
+
+    for conditions in ((), (Q.deleted | ~Q.deleted,)):
+        if damage == "deleted without origin" and not conditions:
+            continue  # it is not asked for
         with pytest.raises(TreeCorruptError, match="run check"):
-            list(archive.find(Q.deleted | ~Q.deleted))
-        archive.close()
+            list(archive.find(*conditions, under=under))
+    archive.close()
+
+
+def test_circle_of_directories_is_told() -> None:
+    archive = open_archive(io.BytesIO(), "x")
+    archive.makedirs("/a/b")
+    outer, inner = archive.find()
+    archive._manager.paths.insert(inner.id.bytes + b"a", PATH.pack(DIRECTORY, outer.id.bytes))
+
+    with pytest.raises(TreeCorruptError, match="circle"):
+        list(archive.find(under="/a"))
+    archive.close()
 
 
 # --- while others work
