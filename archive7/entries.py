@@ -13,7 +13,7 @@ import stat
 from typing import Final
 from uuid import UUID
 
-from .entry import LINK, Entry, decode_entry, encode_text
+from .entry import FILE, Entry, decode_entry, encode_text
 from .errors import TreeCorruptError
 from .extras import Extras, decode_extras
 from .layout import MAX_ATTRIBUTES_SIZE, MAX_NAME_SIZE, STREAM
@@ -47,16 +47,18 @@ class Entries(Paths):
 
     def stat(self, path: PathLike, *, follow: bool) -> os.stat_result:
         """As `os.stat` or `os.lstat`."""
-        place = self.find(path, follow=follow)
-        entry = self.entry(place.identity)
-        size = len(entry.target) if entry.type == LINK else self.length(place.identity)
-        return entry.stat(place.identity, size)
+        return self.stat_of(self.find(path, follow=follow).identity)
 
     def stat_of(self, identity: bytes) -> os.stat_result:
         """As `os.lstat`, by identity."""
         entry = self.entry(identity)
-        size = len(entry.target) if entry.type == LINK else self.length(identity)
-        return entry.stat(identity, size)
+        if entry.type != FILE:
+            return entry.stat(identity, len(entry.target))
+        stream = self._manager.opened(UUID(bytes=identity))
+        if stream is not None and stream.is_dirty:
+            self._manager.flush()  # sets the time of modification: POSIX wants it when it is asked
+            entry = self.entry(identity)
+        return entry.stat(identity, self.length(identity))
 
     def _store(self, identity: bytes, entry: Entry) -> None:
         """Store the entry of something without blocks of its own."""
@@ -116,9 +118,7 @@ class Entries(Paths):
         Raises: PathError: ERANGE for the name, ENOSPC for the size of all, EEXIST or ENODATA by
         the flags, as the system does.
         """
-        size = len(encode_text(name, path))
-        if not 0 < size <= MAX_NAME_SIZE:
-            raise failure(errno.ERANGE, path)
+        _check_attribute(name, path)
         place = self.find(path, follow=follow)
         extras = decode_extras(self.entry(place.identity).extra)
         if flags & XATTR_CREATE and name in extras.attributes:
@@ -133,6 +133,7 @@ class Entries(Paths):
 
     def remove_attribute(self, path: PathLike, name: str, *, follow: bool) -> None:
         """Remove an extended attribute.  Raises: PathError (ENODATA) if there is none."""
+        _check_attribute(name, path)
         place = self.find(path, follow=follow)
         extras = decode_extras(self.entry(place.identity).extra)
         if extras.attributes.pop(name, None) is None:
@@ -141,7 +142,14 @@ class Entries(Paths):
 
     def attribute(self, path: PathLike, name: str, *, follow: bool) -> bytes:
         """An extended attribute.  Raises: PathError (ENODATA) if there is none."""
+        _check_attribute(name, path)
         value = self.extras(path, follow=follow).attributes.get(name)
         if value is None:
             raise failure(_NO_ATTRIBUTE, path)
         return value
+
+
+def _check_attribute(name: str, path: PathLike) -> None:
+    """Refuse a name that no extended attribute can have."""
+    if not 0 < len(encode_text(name, path)) <= MAX_NAME_SIZE:
+        raise failure(errno.ERANGE, path)

@@ -133,7 +133,8 @@ class Files(Session):
     def truncate(self, path: PathLike, length: int) -> None:
         """Cut or lengthen a file.  Raises: PathError (EINVAL) for a negative length."""
         if length < 0:
-            raise failure(errno.EINVAL, path_text(path))
+            path_text(path)
+            raise failure(errno.EINVAL, path)
         place = self._filesystem.find(path)
         if place.type == DIRECTORY:
             raise failure(errno.EISDIR, path)

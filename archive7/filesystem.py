@@ -81,18 +81,19 @@ class Filesystem(Deletion):
         return identity
 
     def mkdir(self, path: PathLike, mode: int) -> None:
-        """Make a directory."""
+        """Make a directory; setuid and setgid are not for new ones, as Linux has it."""
         place = self.vacant(path)
         now = time.time_ns()
-        self.make(place, Entry(DIRECTORY, place.parent, place.name, now, now, mode & 0o7777))
+        self.make(place, Entry(DIRECTORY, place.parent, place.name, now, now, mode & 0o1777))
 
     def hard_link(self, source: PathLike, target: PathLike) -> None:
         """Give a file or symbolic link another name."""
         with _naming_both(source, target):
-            if str(target).endswith("/") and self.name(target).type is None:
-                raise failure(errno.ENOENT, target)
             self.find(source, follow=False)
-            self.link(source, self.vacant(target))
+            place = self.vacant(target)
+            if str(target).endswith("/"):
+                raise failure(errno.ENOENT, target)
+            self.link(source, place)
 
     def symlink(self, target: str, path: PathLike) -> None:
         """Make a symbolic link."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from .copying import copy_entry
 from .deletion import Delete, Deleted
 from .directories import Directories
-from .entry import DIRECTORY, FILE
+from .entry import DIRECTORY, FILE, LINK
 from .errors import PathError
 from .listing import missing_above
 from .paths import PathLike, failure, path_text, text_of
@@ -27,18 +27,25 @@ class Names(Directories):
         self._filesystem.mkdir(path, mode)
 
     def makedirs(self, path: PathLike, mode: int = 0o755, exist_ok: bool = False) -> None:
-        """Make a directory and the missing ones above it, as `os.makedirs`, in one commit."""
+        """Make a directory and the missing ones above it, as `os.makedirs`, or none of them."""
         with self._lock:
             if self._depth:
-                self._make_all(path_text(path), mode, exist_ok)
+                made: list[str] = []
+                try:
+                    self._make_all(path_text(path), mode, exist_ok, made)
+                except PathError:
+                    for each in reversed(made):
+                        self.rmdir(each)
+                    raise
                 return
             with self.transaction():
-                self._make_all(path_text(path), mode, exist_ok)
+                self._make_all(path_text(path), mode, exist_ok, [])
 
-    def _make_all(self, text: str, mode: int, exist_ok: bool) -> None:
+    def _make_all(self, text: str, mode: int, exist_ok: bool, made: list[str]) -> None:
         for path, is_whole in missing_above(self, text):
             try:
                 self.mkdir(path, mode if is_whole else 0o755)
+                made.append(path)
             except OSError as failed:
                 if exist_ok and self.isdir(path):
                     continue
@@ -149,15 +156,19 @@ class Names(Directories):
         filesystem = self._filesystem
         old = filesystem.find(source, follow=follow_symlinks)
         path = path_text(target)
-        new = filesystem.locate(path)
-        if new.type == DIRECTORY and old.type != DIRECTORY:
+        if old.type != DIRECTORY and filesystem.is_directory(path):
             name = path_text(source).rstrip("/").rpartition("/")[2]
             path = f"{path.rstrip('/')}/{name}"
-            new = filesystem.locate(path)
+        if old.type == FILE:
+            new = filesystem.locate(path, creates=True)
             if new.type == DIRECTORY:
                 raise failure(errno.EISDIR, path)
-        if new.type is not None and (old.type != FILE or old.identity == new.identity):
-            raise failure(errno.EEXIST, path)
+            if new.identity == old.identity:
+                raise failure(errno.EEXIST, path)
+        else:
+            new = filesystem.vacant(path)
+            if old.type == LINK and path.endswith("/"):
+                raise failure(errno.ENOENT, path)
         copy_entry(filesystem, old, new, source)
         return path
 
@@ -165,7 +176,7 @@ class Names(Directories):
     def link(self, source: PathLike, target: PathLike) -> None:
         """Give a file or symbolic link another name, as `os.link`.
 
-        Raises: FileExistsError, FileNotFoundError; PathError (EPERM) for a directory.
+        Raises: FileExistsError, FileNotFoundError; PermissionError for a directory.
         """
         self._filesystem.hard_link(source, target)
 

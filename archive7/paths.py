@@ -246,6 +246,13 @@ class Paths:
             raise failure(errno.ENOENT, path)
         return place
 
+    def is_directory(self, path: PathLike) -> bool:
+        """Whether a path leads to a directory."""
+        try:
+            return self.locate(path).type == DIRECTORY
+        except (OSError, ValueError):
+            return False
+
     def directory(self, path: PathLike) -> bytes:
         """Identity of a directory.  Raises errors.NotFoundError, NotADirectoryError."""
         place = self.find(path)

@@ -345,8 +345,8 @@ def _close_files(files: list[_Closable], errors: list[BaseException]) -> None:
         try:
             file.close()
         except BaseException as error:  # noqa: BLE001 - raised again when all was tried
-            # A plain ValueError: its own thread closed it meanwhile.
-            if type(error) is not ValueError or not file.closed:
+            # Its own thread closed it meanwhile, or a rollback did, and its data have gone.
+            if not (isinstance(error, ClosedError) or (type(error) is ValueError and file.closed)):
                 errors.append(error)
 
 

@@ -268,14 +268,17 @@ class VirtualFileObject(io.RawIOBase):
         return length
 
     def _change(self, change: Callable[..., int], *args: object) -> int:
-        """Change the stream; what fails half-way is reported before it is raised."""
+        """Change the stream; what fails half-way is reported before it is raised.
+
+        A stream that a rollback has closed was not changed: that is no failure of others.
+        """
         container = self._container
         container.is_busy = True
         try:
             return change(*args)
         except BaseException:
             container.is_busy = False
-            if self._on_error is not None:
+            if self._on_error is not None and not self._stream.is_closed:
                 self._on_error()
             raise
         finally:

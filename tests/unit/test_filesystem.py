@@ -324,7 +324,8 @@ class Pair:
             there = (*there[:2], *here[2:])  # os.utime leaves the name out
         if here != there:
             wrong.append(f"{name}: archive {here!r:.120}, os {there!r:.120}")
-        if tree != expected:
+        is_undone = name.startswith("makedirs") and here[0] != "value"  # ours makes all or none
+        if tree != expected and not (is_undone and tree == self.tree):
             lines = sorted({k for k, _ in tree.items() ^ expected.items()})
             wrong.append(f"{name}: trees differ at {lines}")
         return wrong
