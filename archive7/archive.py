@@ -302,12 +302,14 @@ class Archive(Attributes):
 
         Args:
             level: quick (structures) or full (every block is opened, too).
-            progress: called as ``progress(done blocks, all blocks, layer)``.
+            progress: called as ``progress(done blocks, all blocks, layer)``, while the archive
+                is locked: it must not call it.
         Raises: TransactionError inside a transaction.
         """
         with self._lock:
             self.check_open()
             self._check_outside()
+            self._enter()
             if not self._manager.is_readonly:
                 self._commit()
         return check_archive(self._manager, self._filesystem, level, progress)
@@ -356,6 +358,7 @@ class Archive(Attributes):
         with self._lock:
             self._manager.check_writable()
             self._check_outside()
+            self._enter()
             self._commit()
             try:
                 with self._alone():

@@ -25,6 +25,7 @@ def blank_free(container: Container) -> bool:
     container.sync()
     if container.readers_hold():
         return False
+    container.slots.reuse(container.root.number)  # what rested for a reader that has gone
     container.find_free()
     for first, count in container.slots.free_runs():
         container.device.pwrite(os.urandom(count * BLOCK_SIZE), slot_offset(first))

@@ -8,11 +8,12 @@ exception for damage.  Memory: one byte for each slot and position.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from .btree import BTree
 from .entry import ROOT_ID, decode_entry
-from .errors import Archive7Error, CorruptError, UsageError
+from .errors import Archive7Error, CorruptError, TreeCorruptError, UsageError
 from .filesystem import Filesystem
 from .finding import Finding, error
 from .layout import STREAM, SUPERBLOCK_OFFSETS, SUPERBLOCK_SIZE
@@ -40,15 +41,12 @@ def check_archive(
         raise UsageError(f"level must be one of {', '.join(LEVELS)}")
     checker = Checker(manager, filesystem, is_full=level == "full", progress=progress)
     container = manager.container
-    with container.lock:
-        was_busy, container.is_busy = container.is_busy, progress is None
+    with container.lock:  # nothing changes meanwhile; the progress is told under the lock
+        was_busy, container.is_busy = container.is_busy, True
         try:
-            findings = list(checker.run()) if progress is None else None
+            return iter(list(checker.run()))
         finally:
             container.is_busy = was_busy
-    if findings is not None:
-        return iter(findings)
-    return checker.run()
 
 
 class Checker:
@@ -150,21 +148,25 @@ class Checker:
             yield error("registry", reason)
 
     def _check_value(self, key: bytes, value: bytes) -> Iterator[Finding]:
-        name, path = key.hex(), None
+        name = key.hex()
         try:
             record, encoded, owner = split(value)
             identity, begin, _, count, _, _ = STREAM.unpack(record)
+            if count > len(self._present):
+                raise TreeCorruptError("a record counts more blocks than there are: run check")
             extents = Extents.decode(encoded, begin, count)
             found = decode_entry(owner)
-            path = self._path(key)
         except Archive7Error as reason:
             yield error("registry", reason, stream=name)
             return
         if identity != key:
             yield error("registry", "the record is that of another stream", stream=name)
-        yield from self._streams.check_runs(record, extents, path)
+        findings = list(self._streams.check_runs(record, extents))
         if key != ROOT_ID:
-            yield from self._names.check_entry(key, found, path)
+            findings += self._names.check_entry(key, found)
+        if findings:
+            path = self._path(key)
+            yield from (replace(finding, path=path) for finding in findings)
 
     def _path(self, identity: bytes) -> str | None:
         try:

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from .entry import DIRECTORY, FILE, LINK, Entry
+from .errors import TreeCorruptError
 from .filesystem import Filesystem
 from .paths import Place, failure
 
@@ -25,9 +26,12 @@ def copy_entry(filesystem: Filesystem, source: Place, target: Place, path: objec
     """
     if source.type == DIRECTORY and filesystem.is_below(target.parent, source.identity):
         raise failure(errno.EINVAL, path)
-    waiting = [(source, target)]
+    waiting, seen = [(source, target)], set()
     while waiting:
         old, new = waiting.pop()
+        if old.type == DIRECTORY and old.identity in seen:
+            raise TreeCorruptError("directories stand in a circle: run check")
+        seen.add(old.identity)
         identity = _copy_one(filesystem, old, new)
         if old.type == DIRECTORY:
             for name, kind, child in list(filesystem.children(old.identity)):

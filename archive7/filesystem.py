@@ -249,7 +249,7 @@ class Filesystem(Deletion):
 
     def _delete(self, place: Place, how: Delete, path: PathLike) -> None:
         """Take a name away with all that stands below it."""
-        if how == Delete.HARD and place.type == FILE:
+        if how == Delete.HARD and place.type != DIRECTORY:
             self._check_empty(place, path)
         self.changes += 1
         if how == Delete.ERASE:
@@ -276,11 +276,14 @@ class Filesystem(Deletion):
 
     def _below(self, place: Place) -> Iterator[Place]:
         """A name and all names below it; those of a directory before those in it."""
-        waiting = [place]
+        waiting, seen = [place], set()
         while waiting:
             here = waiting.pop()
             yield here
             if here.type == DIRECTORY:
+                if here.identity in seen:
+                    raise TreeCorruptError("directories stand in a circle: run check")
+                seen.add(here.identity)
                 for name, kind, child in self.children(here.identity):
                     below = Place(here.identity, name.encode(), kind, child)
                     if kind == DIRECTORY:
@@ -320,7 +323,7 @@ class Filesystem(Deletion):
         if entry.links > 1:
             self.drop_link(place.key, identity, entry)
         elif place.type == FILE and self._manager.is_open(UUID(bytes=identity)):
-            self.update(identity, links=0, parent=ORPHANS_ID, name=identity)
+            self.update(identity, links=0, parent=ORPHANS_ID, name=identity, deleted=0)
             self._paths.insert(ORPHANS_ID + identity, PATH.pack(FILE, identity))
         elif place.type == FILE:
             self._manager.del_stream(UUID(bytes=identity))

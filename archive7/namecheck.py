@@ -36,10 +36,10 @@ class NameChecker:
 
     # --- entries
 
-    def check_entry(self, key: bytes, found: Entry, path: str | None) -> Iterator[Finding]:
+    def check_entry(self, key: bytes, found: Entry) -> Iterator[Finding]:
         """The names in the entry lead back to it; its directory is one."""
         for reason in self._wrong_in_entry(key, found):
-            yield error("registry", reason, stream=key.hex(), path=path)
+            yield error("registry", reason, stream=key.hex())
 
     def _wrong_in_entry(self, key: bytes, found: Entry) -> Iterator[str]:
         value = self._manager.paths.get(found.parent + found.name)

@@ -38,9 +38,10 @@ class Reserve:
         self.extent = (0, 0)
 
     def restore(self, extent: Extent) -> None:
-        """Keep back again what `open` freed and a rollback gave back."""
-        if extent[1] and not self.count:
-            self._slots.close_reserve(*extent)
+        """Be `extent` again, as the root names it: a rollback undid `open` or `move`."""
+        if extent[1] and extent != self.extent:
+            if not self.count:
+                self._slots.close_reserve(*extent)
             self.extent = extent
 
     def keep(self, number: int) -> None:

@@ -7,6 +7,7 @@ What the map proves goes to its path below `files`; what only the blocks themsel
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -17,10 +18,12 @@ from uuid import UUID
 
 from .creation import Target, device_of
 from .entry import DIRECTORY, FILE, HIDDEN, LINK, ROOT_ID, Entry, decode_entry
-from .errors import Archive7Error, ExistsError
+from .errors import Archive7Error, ExistsError, TreeCorruptError
+from .hostname import name_fault
 from .keyslots import Secrets, wipe
 from .layout import DATA_SIZE, ID_SIZE, PATH, STREAM
 from .streams.manager import special_identity
+from .streams.record import sound_fields
 from .streams.registry import split
 from .survey import Step, Survey
 from .treenode import decode_node
@@ -100,7 +103,12 @@ def rescue(
         finally:
             wipe(unlocked.master)
         survey.run()
-        return _Rescuer(survey, folder, progress).run()
+        rescuer = _Rescuer(survey, folder, progress)
+        try:
+            return rescuer.run()
+        finally:  # also of what was done until Ctrl-C
+            text = rescuer.report.as_json() + "\n"
+            (folder / "report.json").write_text(text, "utf-8", "backslashreplace")
     finally:
         device.close()
 
@@ -137,7 +145,6 @@ class _Rescuer:
             self._rescue_strangers()
         self._make_directories()
         self._make_links()
-        (self._folder / "report.json").write_text(report.as_json() + "\n")
         return report
 
     # --- entries
@@ -200,13 +207,19 @@ class _Rescuer:
     def _take_entry(self, key: bytes, value: bytes) -> None:
         try:
             record, _, owner = split(value)
+            fields = sound_fields(record)
+            if fields is None or fields[3] > self._survey.count:
+                raise TreeCorruptError("a record is damaged")
             self._entries[key] = record, decode_entry(owner)
         except Archive7Error:
             self.report.notes.append(f"the entry {key.hex()} is damaged")
 
     def _assemble(self, record: bytes) -> tuple[bytes, int]:
         """The bytes of a small stream, and how many of them are missing."""
-        identity, _, _, count, length, _ = STREAM.unpack(record)
+        fields = sound_fields(record)
+        if fields is None or fields[3] > self._survey.count:
+            return b"", DATA_SIZE
+        identity, _, _, count, length, _ = fields
         versions = self._survey.versions(identity)
         parts = [self._survey.read(versions[i][0]) if i in versions else b"" for i in range(count)]
         missing = sum(DATA_SIZE for part in parts if not part)
@@ -220,7 +233,8 @@ class _Rescuer:
         seen = set()
         while identity != ROOT_ID:
             found = self._entries.get(identity)
-            if found is None or identity in seen or found[1].parent in HIDDEN:
+            is_inside = not parts or found is None or found[1].type == DIRECTORY
+            if found is None or identity in seen or found[1].parent in HIDDEN or not is_inside:
                 parts += [str(UUID(bytes=identity)), _NAMELESS if found is None else _DELETED]
                 break
             seen.add(identity)
@@ -264,8 +278,13 @@ class _Rescuer:
         if status == "lost":
             return
         place = {"whole": "files", "unproved": "unproved", "partial": "partial"}[status]
-        target = self._folder / place / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._write_to(self._vacant(f"{place}/{path}"), slots, length)
+        except OSError as error:  # of the host, with this one name
+            self.report.files[-1] = Rescued(f"/{path}", "lost", length, length)
+            self.report.notes.append(f"/{path} could not be written: {error}")
+
+    def _write_to(self, target: Path, slots: list[int], length: int) -> None:
         with target.open("xb") as file:
             for index, slot in enumerate(slots):
                 if slot:
@@ -278,22 +297,55 @@ class _Rescuer:
     def _make_directories(self) -> None:
         for identity, (_, entry) in self._entries.items():
             if entry.type == DIRECTORY and identity != ROOT_ID and entry.parent not in HIDDEN:
-                (self._folder / "files" / self._path(identity)).mkdir(parents=True, exist_ok=True)
-                self.report.directories += 1
+                here = self._folder
+                try:
+                    for part in f"files/{self._path(identity)}".split("/"):
+                        here = self._folder_in(here, part)
+                    self.report.directories += 1
+                except OSError as error:
+                    self.report.notes.append(f"a directory could not be made: {error}")
 
     def _make_links(self) -> None:
         """Last, so that nothing is ever written through one."""
         for identity, (_, entry) in self._entries.items():
             if entry.type == LINK and entry.target and entry.parent not in HIDDEN:
-                link = self._folder / "files" / self._path(identity)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                if not os.path.lexists(link):
-                    os.symlink(entry.target.decode(errors="surrogateescape"), link)
+                path = self._path(identity)
+                try:
+                    target = entry.target.decode(errors="surrogateescape")
+                    os.symlink(target, self._vacant(f"files/{path}"))
                     self.report.links += 1
+                except OSError as error:
+                    self.report.notes.append(f"/{path} could not be made: {error}")
+
+    def _vacant(self, path: str) -> Path:
+        """A name for something new on the host, with the folders above it, never through a link.
+
+        A name that is taken (by another version of a file) gets a number.
+        """
+        here = self._folder
+        *folders, name = path.split("/")
+        for folder in folders:
+            here = self._folder_in(here, folder)
+        for number in range(1000):
+            target = here / (f"{name}~{number}" if number else name)
+            if not os.path.lexists(target):
+                return target
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+    @staticmethod
+    def _folder_in(here: Path, name: str) -> Path:
+        """A folder that is no link, made where it is missing."""
+        for number in range(1000):
+            folder = here / (f"{name}~{number}" if number else name)
+            if not os.path.lexists(folder):
+                os.mkdir(folder)
+            if folder.is_dir() and not folder.is_symlink():
+                return folder
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
 
 
 def _safe(name: str) -> str:
     """A name that stays in its folder on any host."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name or os.sep in name:
-        return "_" + "".join("_" if c in "/\0" or c == os.sep else c for c in name)
-    return name
+    if name_fault(name) is None:
+        return name
+    return "_" + "".join(c if c.isalnum() or c in "-_ " else "_" for c in name)

@@ -199,7 +199,8 @@ class Session:
         container = self._container
         try:
             if not (container.is_readonly or container.is_failed or container.readers_hold()):
-                blank_free(container)
+                with self._alone():
+                    blank_free(container)
         except BaseException:
             if not self._container.is_failed:
                 self._manager.rollback()
@@ -230,6 +231,7 @@ class Session:
         with self._lock:
             self._manager.check_writable()
             self._check_outside()
+            self._enter()
             self._roll_back()
 
     def sync(self) -> None:
@@ -299,6 +301,7 @@ class Session:
             with self._lock:
                 if self.closed:
                     return
+                self._enter()
                 self._is_closing = not self._depth  # nobody opens another file
                 files = self._open_files() if self._is_closing else []
             # Not under our lock: a thread that writes holds its buffer's and waits for ours.
@@ -392,6 +395,8 @@ def change(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
             container = self._container
             if container.is_busy or container.late:
                 self._enter()
+            if not self._depth and container.is_changed:
+                self._commit()  # what others handed over is not thrown away if this fails
             before = self._filesystem.changes
             container.is_busy = True
             try:

@@ -293,6 +293,7 @@ class SlotTable:
 
     def close_reserve(self, first: int, count: int) -> None:
         """Keep slots back again that `open_reserve` freed and a rollback gave back."""
+        self._table += bytes(max(0, first + count - len(self._table)))  # the end may be cut
         for slot in range(first, first + count):
             if self._table[slot] == _FREE:
                 self._table[slot] = _USED

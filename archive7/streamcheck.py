@@ -24,14 +24,13 @@ _TWOS: Final = bytes([_REACHED]) * MAX_RUN
 class _Stream:
     """Where a walk along one stream stands."""
 
-    def __init__(self, record: bytes, path: str | None) -> None:
+    def __init__(self, record: bytes) -> None:
         self.id, self.begin, self.end, self.count, self.length, _ = STREAM.unpack(record)
-        self.path = path
         self.previous = NO_POSITION  # position of the block before
 
     def wrong(self, layer: str, reason: object, block: int | None = None) -> Finding:
         """A finding about this stream."""
-        return error(layer, reason, block=block, stream=str(UUID(bytes=self.id)), path=self.path)
+        return error(layer, reason, block=block, stream=str(UUID(bytes=self.id)))
 
 
 class StreamChecker:
@@ -55,11 +54,9 @@ class StreamChecker:
         self._is_full = is_full
         self._step = step
 
-    def check_runs(
-        self, record: bytes, extents: Extents, path: str | None = None
-    ) -> Iterator[Finding]:
+    def check_runs(self, record: bytes, extents: Extents) -> Iterator[Finding]:
         """Check a stream whose blocks stand where `extents` says."""
-        stream = _Stream(record, path)
+        stream = _Stream(record)
         yield from self._check_length(stream)
         index, runs = 0, list(extents)
         for number, (begin, count) in enumerate(runs):
@@ -74,7 +71,7 @@ class StreamChecker:
 
     def check_chain(self, record: bytes) -> Iterator[Finding]:
         """Check a stream of which nothing but the chain tells where its blocks stand."""
-        stream = _Stream(record, None)
+        stream = _Stream(record)
         yield from self._check_length(stream)
         position = stream.begin
         for index in range(stream.count):

@@ -6,6 +6,7 @@ keys; trusts nothing but what opens.  Memory: 32 bytes for each slot of the file
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Callable
 from typing import Final
@@ -57,7 +58,7 @@ class Survey:
         )
         self._step = step or (lambda *_: None)
         self.count = max(0, device.size() - SLOTS_OFFSET) // BLOCK_SIZE
-        self.root = _newest(Ring(device, root))
+        self.root = self._choose_root(Ring(device, root))
         self.damaged = 0
         self._numbers: dict[bytes, int] = {}  # stream id -> number
         self._ids: list[bytes] = [b""]
@@ -69,6 +70,19 @@ class Survey:
         self._is_proved = bytearray(self.count + 1)
         self._nodes: dict[int, tuple[int, int]] = {}  # ordinal of a leaf -> commit, slot
         self._newest: dict[int, list[int]] = {}
+
+    def _choose_root(self, ring: Ring) -> Root | None:
+        """The newest root whose map opens whole, else the newest that was durable, or any."""
+        try:
+            roots = sorted(ring.read().values(), key=lambda root: root.number, reverse=True)
+        except CorruptError:
+            return None
+        for root in roots:
+            with contextlib.suppress(CorruptError):
+                for _ in self._map_of(root).walk():
+                    pass
+                return root
+        return max(roots, key=lambda root: (root.is_marked, root.number), default=None)
 
     # --- the pass
 
@@ -132,10 +146,11 @@ class Survey:
                     self._named[slot] = commit
 
     def _map(self) -> Map | None:
-        if self.root is None:
-            return None
+        return None if self.root is None else self._map_of(self.root)
+
+    def _map_of(self, root: Root) -> Map:
         reader = BlockReader(self._device, self._data, self._node)
-        return map_of(reader, self.root)  # type: ignore[arg-type]
+        return map_of(reader, root)  # type: ignore[arg-type]
 
     def _leaf(self, chart: Map | None, ordinal: int) -> tuple[int, list[Entry]]:
         """The entries of a leaf: as the root fixes them, else of its newest version."""
@@ -199,12 +214,3 @@ class Survey:
         if plain is None:
             raise CorruptError(f"slot {slot} opens no more: the file changes meanwhile")
         return plain[_HEAD:]
-
-
-def _newest(ring: Ring) -> Root | None:
-    """The newest root that is known to have been durable, else the newest."""
-    try:
-        roots = list(ring.read().values())
-    except CorruptError:
-        return None
-    return max(roots, key=lambda root: (root.is_marked, root.number), default=None)

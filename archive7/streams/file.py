@@ -273,16 +273,16 @@ class VirtualFileObject(io.RawIOBase):
         A stream that a rollback has closed was not changed: that is no failure of others.
         """
         container = self._container
-        container.is_busy = True
+        was_busy, container.is_busy = container.is_busy, True
         try:
             return change(*args)
         except BaseException:
-            container.is_busy = False
+            container.is_busy = was_busy
             if self._on_error is not None and not self._stream.is_closed:
                 self._on_error()
             raise
         finally:
-            container.is_busy = False
+            container.is_busy = was_busy
 
     # --- the position
 

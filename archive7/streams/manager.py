@@ -310,7 +310,7 @@ class StreamManager(BaseStreamManager):
         """
         self.check_writable()
         self.container.run_late()
-        self.container.is_busy = True
+        was_busy, self.container.is_busy = self.container.is_busy, True
         try:
             self.flush()
             return self.container.commit(durable=durable)
@@ -318,7 +318,7 @@ class StreamManager(BaseStreamManager):
             self.rollback()
             raise
         finally:
-            self.container.is_busy = False
+            self.container.is_busy = was_busy
 
     def sync(self) -> None:
         """Commit durably: when this returns, everything written so far survives a power cut."""

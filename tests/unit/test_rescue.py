@@ -187,6 +187,52 @@ def test_cut_file_gives_what_is_left(patient: Patient) -> None:
     assert report.files
 
 
+def test_newest_whole_state_comes_out_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "vault.ar7"
+    vault = open_archive(path, "x")
+    vault.write_bytes("/old", b"old v1")
+    vault.sync()
+    vault.write_bytes("/old", b"new v2")
+    vault.write_bytes("/new", b"new")
+    copy = tmp_path / "killed.ar7"
+    copy.write_bytes(path.read_bytes())
+    vault.close()
+    report = archive7.rescue(copy, tmp_path / "saved", key=KEY)
+    assert {file.path: file.status for file in report.files} == {"/old": "whole", "/new": "whole"}
+    assert (tmp_path / "saved" / "files" / "old").read_bytes() == b"new v2"
+
+
+def test_deep_trees_and_taken_names_come_out(tmp_path: Path) -> None:
+    path = tmp_path / "vault.ar7"
+    with open_archive(path, "x") as vault:
+        deep = "/d" * 300
+        vault.makedirs(deep)
+        vault.write_bytes(deep + "/f", b"deep")
+        vault.write_bytes("/files", b"taken")
+    report = archive7.rescue(path, tmp_path / "saved", key=KEY)
+    assert {file.status for file in report.files} == {"whole"}
+    assert (tmp_path / "saved" / "files" / (deep[1:] + "/f")).read_bytes() == b"deep"
+
+
+def test_no_entry_leads_out_of_the_folder(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    path = tmp_path / "vault.ar7"
+    with open_archive(path, "x") as vault:
+        vault.symlink(str(victim), "/a")
+        vault.symlink("payload", "/b")
+        link = vault._filesystem.find("/a", follow=False).identity
+        inner = vault._filesystem.find("/b", follow=False).identity
+        vault._filesystem.update(inner, parent=link, name=b"inside")
+        vault.write_bytes("/f", b"data")
+        file = vault._filesystem.find("/f").identity
+        vault._filesystem.update(file, parent=link, name=b"../../escape")
+        vault.sync()
+    archive7.rescue(path, tmp_path / "saved", key=KEY)
+    assert list(victim.iterdir()) == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["saved", "vault.ar7", "victim"]
+
+
 def test_command_line_reports_and_exits_with_1(ar7: Ar7) -> None:
     ar7.fill()
     assert "0 lost" in ar7("rescue", "vault.ar7", "saved").stdout
