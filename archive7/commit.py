@@ -303,7 +303,7 @@ class Container(Snapshot):
         self._root_place = place
 
     def _fresh_limit(self) -> int:
-        return min(_FRESH_MOST, max(_FRESH_LEAST, self.slots.count // 8))
+        return min(_FRESH_MOST, max(_FRESH_LEAST, self.slots.count // 10))
 
     # --- the ring
 
