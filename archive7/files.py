@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, TextIO, overload
 
 from .entry import DIRECTORY, FILE
 from .fileopen import Mode, buffered, parse_mode
-from .paths import PathLike, failure, path_text
+from .paths import PathLike, failure, text_of
 from .session import Session, change, query, release
 from .streams import VirtualFileObject
 
@@ -133,7 +133,8 @@ class Files(Session):
     def truncate(self, path: PathLike, length: int) -> None:
         """Cut or lengthen a file.  Raises: PathError (EINVAL) for a negative length."""
         if length < 0:
-            path_text(path)
+            if "\0" in text_of(path):
+                raise ValueError("embedded null byte")
             raise failure(errno.EINVAL, path)
         place = self._filesystem.find(path)
         if place.type == DIRECTORY:
