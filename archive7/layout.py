@@ -22,7 +22,7 @@ CommitNumber = NewType("CommitNumber", int)
 # --- file
 
 BLOCK_SIZE: Final = 4096
-SUPERBLOCK_SIZE: Final = 16384
+SUPERBLOCK_SIZE: Final = 32768  # room for 12 hybrid recipients and their public keys
 SUPERBLOCK_OFFSETS: Final = (0, SUPERBLOCK_SIZE)
 RING_OFFSET: Final = 2 * SUPERBLOCK_SIZE
 RING_PLACES: Final = 8
@@ -84,6 +84,7 @@ DATA_SIZE: Final = PLAIN_SIZE - BLOCK_HEAD.size
 BLOCK_IDENTITY: Final = Struct("!I16s")
 IDENTITY_OFFSET: Final = 8
 NO_POSITION: Final = -1
+TAIL_BASE: Final = -2  # next of a stream's last block of which n < 4008 bytes count: this - n
 
 # --- streams
 

@@ -13,7 +13,8 @@ from uuid import UUID
 from .commit import Container
 from .errors import CorruptError
 from .finding import Finding, error
-from .layout import BLOCK_HEAD, DATA_SIZE, MAX_RUN, NO_POSITION, STREAM
+from .layout import BLOCK_HEAD, DATA_SIZE, MAX_RUN, NO_POSITION, STREAM, TAIL_BASE
+from .streams.chain import tail_next
 from .streams.extents import Extents
 
 _REACHED: Final = 2
@@ -27,6 +28,16 @@ class _Stream:
     def __init__(self, record: bytes) -> None:
         self.id, self.begin, self.end, self.count, self.length, _ = STREAM.unpack(record)
         self.previous = NO_POSITION  # position of the block before
+
+    def is_right_next(self, found: int, after: int | None) -> bool:
+        """Whether a block may have `found` as its next; `after`: what follows, None for the last.
+
+        The last one tells how many of its bytes count.
+        """
+        if after is not None:
+            return found == after
+        used = self.length - (self.count - 1) * DATA_SIZE
+        return found > TAIL_BASE if used >= DATA_SIZE else found == tail_next(used)
 
     def wrong(self, layer: str, reason: object, block: int | None = None) -> Finding:
         """A finding about this stream."""
@@ -87,6 +98,8 @@ class StreamChecker:
             before, after, *_ = BLOCK_HEAD.unpack_from(plain)
             if before != stream.previous:
                 yield stream.wrong("stream", "a link is wrong", position)
+            if index == stream.count - 1 and not stream.is_right_next(after, None):
+                yield stream.wrong("stream", "the last block tells another length", position)
             stream.previous, position = position, after
         if stream.count and stream.previous != stream.end:
             yield stream.wrong("stream", "the stream does not end at its end")
@@ -128,9 +141,9 @@ class StreamChecker:
             for head in self._blocks.verified_heads(position, count):
                 before, following, found, identity, _ = head
                 wanted = position + done + 1 if done < count - 1 else after
-                if (before, found, identity) != (previous, index + done, stream.id) or (
-                    wanted is not None and following != wanted
-                ):
+                if (before, found, identity) != (previous, index + done, stream.id):
+                    break
+                if not stream.is_right_next(following, wanted):
                     break
                 previous = position + done
                 done += 1
@@ -152,7 +165,7 @@ class StreamChecker:
             yield stream.wrong("block", reason, position)
             return
         found, following, *_ = BLOCK_HEAD.unpack_from(plain)
-        if found != before or (after is not None and following != after):
+        if found != before or not stream.is_right_next(following, after):
             yield stream.wrong("stream", "a link is wrong", position)
 
     def _reach(self, stream: _Stream, position: int, index: int) -> Finding | None:

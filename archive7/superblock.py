@@ -121,7 +121,7 @@ def _key(master: Buffer, superblock: Superblock, purpose: bytes) -> bytes:
 
 
 def encode(superblock: Superblock, master: Buffer) -> bytes:
-    """Encode and authenticate one copy, 16384 bytes; each call seals with a nonce of its own.
+    """Encode and authenticate one copy, 32768 bytes; each call seals with a nonce of its own.
 
     Raises: UsageError if the keyslots do not fit.
     """
@@ -216,7 +216,7 @@ class Copy:
 def read_copy(device: Device, number: int) -> Copy | CopyFault:
     """Read copy A (0) or B (1) as far as that goes without a key.
 
-    Cost: one read of 16384 bytes, one SHA-256.
+    Cost: one read of 32768 bytes, one SHA-256.
     """
     name, offset = COPY_NAMES[number], SUPERBLOCK_OFFSETS[number]
     encoded = device.pread(SUPERBLOCK_SIZE, offset)

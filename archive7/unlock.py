@@ -79,7 +79,7 @@ def read(
         SuperblockCorruptError: no copy is whole, or none is genuine.
         KdfLimitError: what might have opened it asks for more than the bounds.
         WrongKeyError: no keyslot opens.
-    Cost: two reads of 16384 bytes; about 0.1 ms with a raw key, else Argon2id for each distinct
+    Cost: two reads of 32768 bytes; about 0.1 ms with a raw key, else Argon2id for each distinct
         passphrase slot until one opens, cheapest first.
     Source: docs/format.rst, "Superblock".
     """

@@ -182,6 +182,10 @@ def audit_stream(
         positions.append(position)
         behind = max(0, length - index * DATA_SIZE)
         assert not any(plain[BLOCK_HEAD.size + behind :]), f"{owner}: bytes behind the length"
+        if index == count - 1:
+            following = BLOCK_HEAD.unpack_from(plain)[1]
+            told = -2 - following if following < NO_POSITION else DATA_SIZE
+            assert told == min(behind, DATA_SIZE), f"{owner}: the last block tells {told} bytes"
     if runs is not None:
         assert positions == [p for first, size in runs for p in range(first, first + size)], owner
         assert length > (count - 1) * DATA_SIZE or not count, f"{owner}: blocks behind the length"

@@ -125,14 +125,16 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
 
     def _update(self, stream: BaseStream) -> None:
         stream.save()
-        if stream.is_dirty:
+        if stream.is_dirty and not stream.is_torn:
             assert isinstance(stream, DataStream)  # noqa: S101 - only those are registered
+            stream.mark_tail()
             owner = self._owners.get(stream.identity)
             self.registry.update(stream, owner(stream) if owner else None)
 
     def flush(self) -> None:
         """Bring the state of all open streams into the container's working state."""
         for stream in list(self._open.values()):
+            stream.check_whole()
             self._update(stream)
         self.registry.close()
         super().flush()

@@ -75,8 +75,7 @@ class InternalStream(BaseStream):
     def close(self) -> None:
         """Save the block."""
         if not self._is_closed:
-            self._leave()
-            self._give_back()
+            self.finish()
 
     # --- a tree's nodes
 
@@ -150,5 +149,4 @@ class ValueStream(BaseStream):
 
     def close(self) -> None:
         """Give back the positions taken ahead."""
-        self._leave()
-        self._give_back()
+        self.finish()

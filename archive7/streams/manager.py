@@ -29,6 +29,7 @@ from ..layout import (
 )
 from ..savepoint import Savepoint
 from .block import StreamBlock
+from .chain import tail_next
 from .internal import InternalStream
 from .record import sound_fields
 from .stream import BaseStream
@@ -275,7 +276,7 @@ class StreamManager(BaseStreamManager):
             return STREAM.pack(identity, NO_POSITION, NO_POSITION, 0, 0, 0)
         position = self.container.positions.take(1)[0]
         plain = bytearray(PLAIN_SIZE)
-        BLOCK_HEAD.pack_into(plain, 0, NO_POSITION, NO_POSITION, 0, identity, _NO_DIGEST)
+        BLOCK_HEAD.pack_into(plain, 0, NO_POSITION, tail_next(size), 0, identity, _NO_DIGEST)
         plain[BLOCK_HEAD.size : BLOCK_HEAD.size + size] = data
         self.container.blocks.put(position, plain)
         return STREAM.pack(identity, position, position, 1, size, 0)
@@ -299,7 +300,9 @@ class StreamManager(BaseStreamManager):
     def flush(self) -> None:
         """Bring the state of all open streams into the container's working state."""
         for stream in self._special:
+            stream.check_whole()
             stream.save()
+            stream.mark_tail()
         self.container.streams = [bytes(stream) for stream in self._special]
         self.container.kind = self.KIND
 

@@ -32,7 +32,9 @@ class StreamRecord:
         self._count, self._length = count, length
         self._compression = compression
         self._extents = extents
-        self._tail_next: int | None = None  # what the last block names as next, if known
+        self._tail_next: int | None = None  # what the last block has as next, if known
+        self.is_torn = False  # a change failed half-way: it has to be rolled back
+        self._marked = count, length  # of which its next tells, if that is not known
 
     @property
     def identity(self) -> UUID:

@@ -1,8 +1,7 @@
 """Streams: chains of blocks, with a cursor (the seed's API) and with offsets (the fast path).
 
-Owns the links, the record and the extents of one stream.  May assume a manager that gives and
-takes positions and blocks.  Promises: links are right at every commit, no operation walks the
-chain, bytes behind the length are zero.
+Owns the cursor and the bytes of one stream.  May assume what `chain` promises of its blocks.
+Promises: what was written is read, no operation walks the chain, bytes behind the length are zero.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from uuid import UUID
 
 from ..device import Buffer
-from ..errors import ClosedError, TreeCorruptError, UsageError
+from ..errors import ClosedError, TransactionError, UsageError
 from ..layout import (
     BLOCK_HEAD,
     DATA_SIZE,
@@ -26,8 +25,9 @@ from ..layout import (
     STREAM,
 )
 from .block import StreamBlock
+from .chain import Chain
 from .extents import Extents
-from .record import StreamRecord, sound_fields
+from .record import sound_fields
 
 if TYPE_CHECKING:
     from .manager import StreamManager
@@ -36,11 +36,10 @@ _HEAD: Final = BLOCK_HEAD.size
 _NO_DIGEST: Final = bytes(20)
 _ZEROS: Final = bytes(DATA_SIZE * MAX_RUN)
 _MAX_SIZE: Final = (MAX_POSITIONS - 1) * DATA_SIZE
-_MAX_RESERVE: Final = 65536  # positions taken ahead of a growing stream
 _BULK: Final = 4  # whole blocks from which on they are sealed at once
 
 
-class BaseStream(StreamRecord, ABC):
+class BaseStream(Chain, ABC):
     """Descriptor of an open stream.
 
     Args:
@@ -108,29 +107,6 @@ class BaseStream(StreamRecord, ABC):
         self._fill(UUID(bytes=identity), begin, end, count, length, compression, None)
         self._block, self._index = None, 0
         return True
-
-    @property
-    def extents(self) -> Extents:
-        """Where the blocks stand; found by walking the chain where no extent map is kept."""
-        if self._extents is None:
-            self._extents = self._walk()
-        return self._extents
-
-    def _walk(self) -> Extents:
-        extents = Extents()
-        position = self._begin
-        for index in range(self._count):
-            extents.append(position, 1)
-            position = self._links_of(position, index)[1]
-        if self._count and extents.position(self._count - 1) != self._end:
-            raise TreeCorruptError("the chain does not end at its end", stream=self._identity)
-        return extents
-
-    def _links_of(self, position: int, index: int) -> tuple[int, int]:
-        """Previous and next as the block itself has them."""
-        plain = self._blocks.block(position, index, self._id)
-        previous, following, *_ = BLOCK_HEAD.unpack_from(plain)
-        return previous, following
 
     # --- the cursor
 
@@ -220,15 +196,17 @@ class BaseStream(StreamRecord, ABC):
         if self._count and self._index != self._count - 1:
             return False
         self._leave()
+        was_torn, self.is_torn = self.is_torn, True
         self._grow(1)
         self._put_fresh(self._count - 1, b"")
-        self._index = self._count - 1
+        self._index, self.is_torn = self._count - 1, was_torn
         return True
 
     def push(self, block: StreamBlock) -> None:
         """Append `block`, whose position is the stream's from now on, and move to it."""
         self._check_writable()
         self._leave()
+        was_torn, self.is_torn = self.is_torn, True
         self._give_back()
         self._link_tail(block.position)
         self._append_run(block.position, 1)
@@ -236,6 +214,7 @@ class BaseStream(StreamRecord, ABC):
         block.index, block.stream = self._count - 1, self._identity
         self._block, self._index = block, block.index
         self.save(enforce=True)
+        self.is_torn = was_torn
 
     def pop(self) -> StreamBlock | None:
         """Take the last block off the stream, which gets as long as the blocks that are left.
@@ -248,10 +227,12 @@ class BaseStream(StreamRecord, ABC):
         self.end()
         block = self.block
         self._block = None
+        was_torn, self.is_torn = self.is_torn, True
         self.extents.cut(self._count - 1)
         self._shrink_to(self._count - 1)
         self._length = min(self._length, self._count * DATA_SIZE)
         block.previous = block.next = NO_POSITION
+        self.is_torn = was_torn
         return block
 
     # --- bytes at offsets
@@ -291,6 +272,7 @@ class BaseStream(StreamRecord, ABC):
         self._check_size(offset + size)
         if self._block is not None:
             self._leave()
+        was_torn, self.is_torn = self.is_torn, True
         if offset > self._length:
             self._fill_gap(offset)
             old_count = self._count
@@ -318,7 +300,7 @@ class BaseStream(StreamRecord, ABC):
             done, index, skip = done + part, index + count, 0
         if offset + size > self._length:
             self._length = offset + size
-        self.is_dirty = True
+        self.is_dirty, self.is_torn = True, was_torn
         return size
 
     def _write_bulk(self, index: int, data: memoryview) -> int:
@@ -353,6 +335,7 @@ class BaseStream(StreamRecord, ABC):
             raise UsageError("a length is not negative")
         self._check_size(length)
         self._leave()
+        was_torn, self.is_torn = self.is_torn, True
         if length > self._length:
             self._fill_gap(length)
         count = -(-length // DATA_SIZE)
@@ -366,88 +349,13 @@ class BaseStream(StreamRecord, ABC):
             plain[start:] = bytes(len(plain) - start)
         self._length = length
         self._index = min(self._index, max(0, count - 1))
-        self.is_dirty = True
+        self.is_dirty, self.is_torn = True, was_torn
         return length
-
-    # --- growing and shrinking
 
     def _check_size(self, length: int) -> None:
         """Refuse what cannot be, before zeros are written up to there."""
         if length > _MAX_SIZE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-
-    def _links(self, index: int) -> tuple[int, int]:
-        """Previous and next that block `index` must have."""
-        locate = self.extents.position
-        previous = locate(index - 1) if index else NO_POSITION
-        if index + 1 < self._count:
-            return previous, locate(index + 1)
-        first, count = self._reserve
-        following = first if count else NO_POSITION
-        self._tail_next = following
-        return previous, following
-
-    def _grow(self, need: int) -> None:
-        """Take positions for `need` more blocks (at least one)."""
-        old_count = self._count
-        while need:
-            first, count = self._reserve
-            if not count:
-                first, count = self._manager.take_run(
-                    max(need, min(self._count, _MAX_RESERVE)), max(0, self._end)
-                )
-            size = min(need, count)
-            if self._count == old_count:
-                self._link_tail(first)
-            self._reserve = (first + size, count - size)
-            self._append_run(first, size)
-            need -= size
-
-    def _append_run(self, first: int, size: int) -> None:
-        self.extents.append(first, size)
-        if not self._count:
-            self._begin = first
-        self._count += size
-        self._end = first + size - 1
-        self.is_dirty = True
-
-    def _link_tail(self, position: int) -> None:
-        """Make the last block name `position` as its next."""
-        if not self._count:
-            return
-        if self._tail_next is None:
-            self._tail_next = self._links_of(self._end, self._count - 1)[1]
-        if self._tail_next != position:
-            plain = self._blocks.mutable(self._end)
-            previous, _, index, stream, digest = BLOCK_HEAD.unpack_from(plain)
-            BLOCK_HEAD.pack_into(plain, 0, previous, position, index, stream, digest)
-
-    def _shrink_to(self, count: int) -> None:
-        """The extents have been cut to `count` blocks: fix the record and the new tail."""
-        self._give_back()
-        self._count = count
-        if count:
-            self._end = self.extents.position(count - 1)
-            self._tail_next = None
-            self._link_tail(NO_POSITION)
-            self._tail_next = NO_POSITION
-        else:
-            self._begin = self._end = NO_POSITION
-            self._tail_next = None
-        self.is_dirty = True
-
-    def _give_back(self) -> None:
-        """Give back the positions taken ahead."""
-        first, count = self._reserve
-        self._reserve = (0, 0)
-        if count:
-            self._manager.give_run(first, count)
-
-    def _forget_reserve(self) -> None:
-        """Positions taken ahead are lost with the state they were taken in."""
-        if self._reserve[1]:
-            self._manager.container.positions.is_complete = False
-            self._reserve = (0, 0)
 
     # --- life
 
@@ -463,12 +371,19 @@ class BaseStream(StreamRecord, ABC):
         """Save the block under the cursor and give back the positions taken ahead."""
         self._leave()
         self._give_back()
+        if not self.is_torn:
+            self.mark_tail()
 
     def abandon(self) -> None:
         """The stream is not there any more: every use raises from now on."""
         self._is_closed = True
         self._forget_reserve()
         self._block, self._has_changed, self.is_dirty = None, False, False
+
+    def check_whole(self) -> None:
+        """Raise TransactionError if a change failed half-way and was not rolled back."""
+        if self.is_torn:
+            raise TransactionError("writing to a stream failed half-way: roll back first")
 
     @property
     def is_closed(self) -> bool:

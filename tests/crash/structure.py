@@ -98,6 +98,9 @@ class Structure:
             )
             behind = BLOCK_HEAD.size + max(0, length - index * DATA_SIZE)
             assert not any(plain[behind:]), f"{owner}: bytes behind the end"
+            if index == count - 1:
+                told = -2 - following if following < NO_POSITION else DATA_SIZE
+                assert told == min(behind - BLOCK_HEAD.size, DATA_SIZE), f"{owner}: tells {told}"
             found.append(position)
             before, position = position, following
         assert end == before, f"{owner} ends at {before}, not {end}"

@@ -184,7 +184,7 @@ def test_a_cut_file_never_gives_wrong_data(vaults: Vaults) -> None:
     path = some(vaults)
     whole = path.read_bytes()
     tree = tree_of(open_archive(io.BytesIO(whole)))
-    sizes = {0, 7, 8, 100, 4095, 16383, 16384, 32767, 32768, 40_000, SLOTS_OFFSET - 1}
+    sizes = {0, 7, 8, 100, 4095, 32767, 32768, 65535, 65536, 40_000, SLOTS_OFFSET - 1}
     sizes |= set(range(SLOTS_OFFSET, len(whole), BLOCK_SIZE // 2))
     messages: list[str] = []
     for size in sorted(sizes):

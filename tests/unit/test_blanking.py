@@ -20,7 +20,7 @@ def vaults(tmp_path: Path) -> Iterator[Vaults]:
 
 
 def blocks_of(path: Path) -> set[bytes]:
-    data = path.read_bytes()[65536:]
+    data = path.read_bytes()[98304:]
     return {data[at : at + BLOCK_SIZE] for at in range(0, len(data), BLOCK_SIZE)}
 
 
@@ -38,7 +38,7 @@ def used_blocks(vaults: Vaults) -> set[bytes]:
     for begin, count in extents:
         for position in range(begin, begin + count):
             slot = int.from_bytes(container.blocks.map.get(position)[:4], "big")
-            found.add(container.device.pread(BLOCK_SIZE, 65536 + (slot - 1) * BLOCK_SIZE))
+            found.add(container.device.pread(BLOCK_SIZE, 98304 + (slot - 1) * BLOCK_SIZE))
     assert identity
     assert found <= before
     vault.close()

@@ -385,4 +385,4 @@ def test_transaction_is_one_commit() -> None:
 def test_empty_container_is_superblock_ring_and_reserve(bench: Bench) -> None:
     fresh = LoggedDevice()
     create_container(fresh, SECRETS, replace=False).close()
-    assert fresh.size() == 65536 + RESERVE_COUNT * BLOCK_SIZE
+    assert fresh.size() == 98304 + RESERVE_COUNT * BLOCK_SIZE

@@ -58,11 +58,11 @@ def test_structs_of_the_seed_are_the_seeds() -> None:
 
 
 def test_parts_of_the_file_follow_one_another() -> None:
-    assert layout.SUPERBLOCK_OFFSETS == (0, 16384)
-    assert layout.SUPERBLOCK_SIZE == 16384
-    assert layout.RING_OFFSET == 32768
+    assert layout.SUPERBLOCK_OFFSETS == (0, 32768)
+    assert layout.SUPERBLOCK_SIZE == 32768
+    assert layout.RING_OFFSET == 65536
     assert layout.RING_PLACES == 8
-    assert layout.SLOTS_OFFSET == 65536
+    assert layout.SLOTS_OFFSET == 98304
     assert layout.BLOCK_SIZE == 4096
 
 

@@ -160,14 +160,14 @@ def test_paths_lost_matter_little(patient: Patient) -> None:
 
 def test_one_copy_of_the_superblock_is_enough(patient: Patient) -> None:
     with patient.path.open("r+b") as file:
-        file.write(os.urandom(16384))
+        file.write(os.urandom(32768))
     patient.rescue()
     assert all(patient.found(path, "files") for path in patient.content)
 
 
 def test_without_superblock_nothing_can_be_opened(patient: Patient) -> None:
     with patient.path.open("r+b") as file:
-        file.write(os.urandom(32768))
+        file.write(os.urandom(65536))
     with pytest.raises(archive7.FormatError):
         patient.rescue()
 

@@ -45,7 +45,7 @@ class Recorder(MemoryDevice):
         self.events.append(("sync", 0, 0))
 
 
-A_THEN_B = [("pwrite", 0, 16384), ("sync", 0, 0), ("pwrite", 16384, 16384), ("sync", 0, 0)]
+A_THEN_B = [("pwrite", 0, 32768), ("sync", 0, 0), ("pwrite", 32768, 32768), ("sync", 0, 0)]
 B_THEN_A = A_THEN_B[2:] + A_THEN_B[:2]
 
 
@@ -212,8 +212,8 @@ def test_fault_says_which_copy_where_and_what() -> None:
     superblock, master = made()
     data = sb.encode(superblock, master)
     found = fault(data + data[:-64] + bytes(64), 1)
-    assert (found.copy, found.offset, found.kind) == ("B", 16384, FaultKind.DAMAGED)
-    assert str(found) == "superblock copy B (offset 16384) does not match its SHA-256"
+    assert (found.copy, found.offset, found.kind) == ("B", 32768, FaultKind.DAMAGED)
+    assert str(found) == "superblock copy B (offset 32768) does not match its SHA-256"
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 68, 4096, 16383])
@@ -233,7 +233,7 @@ def test_other_major_version_is_named() -> None:
 
 
 @pytest.mark.parametrize("at", [60, 64])
-@pytest.mark.parametrize("size", [16384 - 68 - 64 + 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("size", [32768 - 68 - 64 + 1, 2**31, 2**32 - 1])
 def test_sizes_beyond_the_copy_are_damage(at: int, size: int) -> None:
     superblock, master = made()
     data = bytearray(sb.encode(superblock, master))
@@ -288,7 +288,7 @@ def test_copies_are_written_one_after_the_other_with_a_sync_each() -> None:
     device = Recorder()
     sb.write_copies(device, superblock, master)
     assert device.events == A_THEN_B
-    assert device.pread(16384, 0) == device.pread(16384, 16384)
+    assert device.pread(32768, 0) == device.pread(32768, 32768)
     assert device.size() == RING_OFFSET
 
 
@@ -317,7 +317,7 @@ def test_best_copy_is_never_overwritten_first(
 ) -> None:
     superblock, master = made()
     copies = [
-        bytes(16384)
+        bytes(32768)
         if version is None
         else sb.encode(replace(superblock, sequence=version), master)
         for version in versions

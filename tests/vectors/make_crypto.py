@@ -279,7 +279,9 @@ def superblock_torn_b() -> Vector:
 @vector
 def superblock_foreign_a() -> Vector:
     copy = encoded()
-    return case("copy A overwritten by zeros", bytes(16384) + copy, opens(1, A="foreign"))
+    return case(
+        "copy A overwritten by zeros", bytes(SUPERBLOCK_SIZE) + copy, opens(1, A="foreign")
+    )
 
 
 @vector
