@@ -1,20 +1,22 @@
 """Commit: the switch from one root to the next, and the container that it makes.
 
-Owns the working state (map, blocks, slots, positions, records of the special streams), the ring
-rule, the reuse rule and durability.  May assume verified roots and blocks.  Promises: state N or
-N+1, never between; what `commit(durable=True)` or `sync` acknowledged is there after a power cut.
+Owns the working state (map, blocks, slots, positions, records of the special streams), the order
+of a commit and of a change of the superblock.  May assume verified roots and blocks, and the
+rules of `durability`.  Promises: state N or N+1, never between; what `commit(durable=True)` or
+`sync` acknowledged is there after a power cut.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from .device import Buffer, Device
-from .errors import ReadOnlyError, SyncFailedError
+from .durability import DurableState
+from .errors import SyncFailedError
 from .layout import (
     ARCHIVE_HEADER,
     BLOCK_SIZE,
@@ -25,21 +27,18 @@ from .layout import (
     RING_PLACES,
 )
 from .locks import Lock
-from .opening import map_of
 from .reserve import Reserve
 from .root import Root, first_root, slot_offset
 from .savepoint import Savepoint
 from .slots import SlotTable
-from .snapshot import Snapshot
-from .superblock import Superblock
+from .superblock import Superblock, encode, write_copies
 from .tail import lower_tail
 
-_REST_LIMIT: Final = 65536  # freed slots (256 MiB) that rest for readers
 _FRESH_LEAST, _FRESH_MOST = 1024, 16384  # slots (4 and 64 MiB) between two syncs
 _CUT_LEAST: Final = 1024  # free slots (4 MiB) at the end worth cutting in passing
 
 
-class Container(Snapshot):
+class Container(DurableState):
     """Sealed blocks on a device under one root: the working state and its commits.
 
     Args:
@@ -61,27 +60,21 @@ class Container(Snapshot):
         create: bool = False,
         header: bytes = bytes(ARCHIVE_HEADER.size),
     ) -> None:
-        super().__init__(device, superblock, master)
-        self._readonly = readonly
+        super().__init__(device, superblock, master, readonly=readonly)
         self.has_trash = False  # the trash stream was written for the commit that comes
-        self.is_emergency = False  # under way: an operation that gives space back
-        self.is_failed = False  # writing failed: nothing can be written any more
         self._cut_least = _CUT_LEAST
-        self._base_place: int | None = None
         # A ring that looks settled may not be on the disk: the first commit writes it again.
         self._doubtful = b""
-        self._is_settled = True  # the ring holds nothing but marked copies of the root
-        if create:
-            self._begin_new(header)
-        elif readonly:
-            self._begin_reading()
-        else:
-            self._begin_writing()
-
-    @property
-    def is_readonly(self) -> bool:
-        """Whether this is a snapshot for reading."""
-        return self._readonly
+        try:
+            if create:
+                self._begin_new(header)
+            elif readonly:
+                self._begin_reading()
+            else:
+                self._begin_writing()
+        except BaseException:
+            self.forget_master()
+            raise
 
     # --- opening
 
@@ -126,11 +119,6 @@ class Container(Snapshot):
         self._cut_excess()
         self.slots.look_around = self._look_around
         self._say_recovered()
-
-    def _say_recovered(self) -> None:
-        """From now on readers need not verify."""
-        with contextlib.suppress(OSError):  # a filesystem without locks: they verify
-            self.device.locks.take(Lock.RECOVERED, shared=False)
 
     def _attach_writer(self, root: Root) -> None:
         self.slots = SlotTable(root.slots)
@@ -255,13 +243,6 @@ class Container(Snapshot):
             self._fail()  # it may stand on disk all the same: an opening decides
             raise
 
-    def _fail(self) -> None:
-        """Nothing can be written any more: the archive has to be opened anew."""
-        self.is_failed = True
-        # what readers find may not be whole: they have to verify
-        with contextlib.suppress(OSError):  # what is raised is why it failed
-            self.device.locks.release(Lock.RECOVERED)
-
     @contextlib.contextmanager
     def rolling_back(self) -> Iterator[None]:
         """A rollback that does not come to its end leaves nothing that can be written."""
@@ -305,119 +286,47 @@ class Container(Snapshot):
     def _fresh_limit(self) -> int:
         return min(_FRESH_MOST, max(_FRESH_LEAST, self.slots.count // 10))
 
-    # --- the ring
+    # --- the superblock
 
-    def _free_place(self) -> int:
-        """The next place that holds neither the last durable root nor its base."""
-        while True:
-            self._cursor = (self._cursor + 1) % RING_PLACES
-            if self._cursor not in (self._place, self._base_place):
-                return self._cursor
+    def change_superblock(self, new: Superblock, master: Buffer | None = None) -> None:
+        """Put a new version of the superblock in force; sequence and commit are set here.
 
-    def _settle(self, root: Root, place: int, base_place: int | None) -> None:
-        """Leave only marked copies of `root` in the ring."""
-        marked = root.marked()
-        sealed = self.ring.seal(marked)
-        kept = (place, base_place)
-        for other in range(RING_PLACES):
-            if other not in kept:
-                self.ring.write(other, sealed)
-        self._sync_device()
-        for last in kept:
-            if last is not None:
-                self.ring.write(last, sealed)
-        self._sync_device()
-        self._durable, self._place, self._is_settled = marked, place, True
-        self._base_place = None
-        self._cursor = self._root_place = place
-        self.slots.durable()
+        A durable commit, whose number is recorded; copy A, sync, copy B, sync; a durable commit
+        that carries the new sequence number; settle.  So at every moment a version opens, and
+        once this has returned an older one does not, even if both its copies are put back.
 
-    # --- durability
+        Args:
+            new: slots and sealed part to come.
+            master: the key of the epoch of `new`, where that is another one.
 
-    def sync(self) -> None:
-        """Make the last commit durable.  Durable: everything committed when this returns."""
+        Raises: UsageError if the keyslots do not fit, with nothing changed; SyncFailedError where
+            either version may be on disk: the archive has to be opened anew.
+        Durable: the new version, and everything committed before.
+        """
         self.check_writable()
-        if self._durable.hash != self.root.hash:
-            self._sync()
-
-    def _sync_device(self) -> None:
+        key = self.master if master is None else master
+        encode(new, key)  # it must fit before anything is written
+        number = self._commit_anew()
+        new = replace(new, sequence=self.superblock.sequence + 1, commit=number)
         try:
-            self.device.sync()
+            write_copies(self.device, new, key)
         except BaseException as error:
             self._fail()
             if isinstance(error, OSError):
                 raise SyncFailedError(
-                    error.errno, "sync failed: reopen the archive to go on", self.device.name
+                    error.errno,
+                    "the superblock was not written to its end: reopen the archive to go on",
+                    self.device.name,
                 ) from error
             raise
-        self.blocks.counts.syncs += 1
+        self.superblock = new
+        self._commit_anew()
+        self._settle(self.root, self._place, self._base_place)
 
-    def _sync(self) -> None:
-        """One sync, then the mark; then what older commits freed may be written."""
-        self._sync_device()
-        names_last = self.root.base_hash == self._durable.hash
-        self._base_place = self._place if names_last else None
-        self._place = self._root_place
-        self._durable = self.root
-        self.slots.durable()
-        if not self.root.is_marked:
-            place = self._free_place()
-            self.ring.write(place, self.ring.seal(self.root.marked()))
-        self._reclaim()
-
-    def readers_hold(self) -> bool:
-        """Whether freed slots rest because a reader may need them."""
-        if not self.device.locks.held_by_others(Lock.READERS):
-            return False
-        unknown = self._unaccounted()  # freed by earlier sessions, perhaps for this reader
-        resting = self.slots.pending_count + unknown * self.slots.is_much(unknown)
-        return resting <= _REST_LIMIT
-
-    def _look_around(self) -> None:
-        """Before the file first gets longer in a session: find what is free already."""
-        if self.slots.is_much(self._unaccounted()) and not self.readers_hold():
-            self.find_free()
-
-    def _reclaim(self) -> None:
-        """Free slots that the durable root does not need, after a sync."""
-        if self.readers_hold():
-            return
-        slots = self.slots
-        slots.reuse(self._durable.number)
-        if slots.is_much(self._unaccounted()):
-            self.find_free()
-        if slots.free_count > slots.count // 2:
-            slots.rewind()  # so that the end of the file gets free
-        self._reserve.keep(self.root.number)
-
-    def _unaccounted(self) -> int:
-        """Slots that are free and not known to be."""
-        slots = self.slots
-        known = self.blocks.map.used + self._reserve.count + slots.free_count + slots.pending_count
-        return slots.count - known
-
-    def find_free(self) -> None:
-        """Find free slots: all that the last durable root does not refer to."""
-        durable = self._durable
-        used = map_of(self.blocks, durable).used_slots(durable.slots)
-        first, count = self._reserve.extent
-        used[first : first + count] = bytes([1]) * count
-        self.slots.learn(used)
-
-    def _relieve(self, attempt: int) -> bool:
-        """The disc is full: get back what can be got; False if there is no more."""
-        self.slots.is_tight = True
-        if attempt == 1:
-            if self._durable.hash != self.root.hash:
-                self._sync()
-            if not self.readers_hold():
-                self.slots.reuse(self._durable.number)
-                self.find_free()
-            return True
-        if attempt == 2 and self.is_emergency and self._reserve.count:
-            self._reserve.open()
-            return True
-        return False
+    def _commit_anew(self) -> int:
+        """Commit durably even if nothing changed: a ring that only looks settled may not be."""
+        self.blocks.map.is_changed = True
+        return self.commit(durable=True)
 
     # --- the end of the file
 
@@ -446,16 +355,6 @@ class Container(Snapshot):
 
     # --- closing
 
-    def check_writable(self) -> None:
-        """Raise ClosedError, ReadOnlyError or SyncFailedError if nothing can be written."""
-        if self._is_closed or self._readonly or self.is_failed:
-            self.check_open()
-            if self._readonly:
-                raise ReadOnlyError(errno.EROFS, os.strerror(errno.EROFS), self.device.name)
-            raise SyncFailedError(
-                errno.EIO, "writing failed: open the archive anew to go on", self.device.name
-            )
-
     @property
     def must_finish(self) -> bool:
         """Whether `close` has something to write."""
@@ -473,6 +372,7 @@ class Container(Snapshot):
                 self._finish()
         finally:
             self._is_closed = True
+            self.forget_master()
             self.device.close()
 
     def settle_down(self) -> None:

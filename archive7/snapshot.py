@@ -26,6 +26,7 @@ from .errors import (
     RollbackError,
     SnapshotExpiredError,
 )
+from .keyslots import wipe
 from .layout import FLAG_BLANKING, KIND_SHIFT
 from .locks import Lock
 from .map import Entry
@@ -33,7 +34,7 @@ from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
 from .positions import PositionTable
 from .root import Ring, Root, slot_offset
 from .slots import SlotTable
-from .superblock import Superblock
+from .superblock import Superblock, newest_genuine, require_known
 
 _OPEN_TRIES: Final = 100
 
@@ -67,6 +68,10 @@ class Snapshot:
         superblock, master: as `unlock` opened or `superblock` made them.
 
     Attributes:
+        superblock: the version that is known; `refresh` follows the writer's changes.
+        master: the master key of its epoch; overwritten when this is closed.
+        is_authenticated: who made the archive knew a secret of ours; else anybody may have.
+        opened_by: id of the keyslot that opened it.
         root: the root that everything is read under.
         blocks, positions: its blocks and free positions.
         streams, header, kind: records of the special streams, archive header, kind of manager.
@@ -89,10 +94,13 @@ class Snapshot:
     def __init__(self, device: Device, superblock: Superblock, master: Buffer) -> None:
         self.device = device
         self.superblock = superblock
+        self.master = bytearray(master)
         self.lock = threading.RLock()
         self.generation = 0
         self.recovered: Recovered | None = None
         self.is_busy = False
+        self.is_authenticated = True
+        self.opened_by = b""
         self.late: list[Callable[[], None]] = []
         self._is_closed = False
         _snapshots.add(self)
@@ -164,6 +172,8 @@ class Snapshot:
     def _check_superblock(self, root: Root, roots: dict[int, Root]) -> None:
         wanted = max(r.sequence for r in roots.values())
         if self.superblock.sequence < wanted:
+            self._follow_superblock()
+        if self.superblock.sequence < wanted:
             raise RollbackError(
                 f"the superblock (sequence {self.superblock.sequence}) is older than the roots "
                 f"({wanted}): restore the whole file, not parts of it"
@@ -173,6 +183,18 @@ class Snapshot:
                 f"the newest root (commit {root.number}) is older than the superblock "
                 f"(commit {self.superblock.commit}): restore the whole file, not parts of it"
             )
+
+    def _follow_superblock(self) -> None:
+        """A writer may have changed the superblock since it was read: take its newest version."""
+        known = self.superblock
+        found = newest_genuine(self.device, known.container, self.master)
+        if found is not None and found.epoch == known.epoch and found.sequence > known.sequence:
+            require_known(found)
+            self.superblock = found
+
+    def forget_master(self) -> None:
+        """Overwrite the master key."""
+        wipe(self.master)
 
     def _begin_reading(self) -> None:
         try:
@@ -243,6 +265,7 @@ class Snapshot:
     def abandon(self) -> None:
         """In a forked child: nothing can be used any more."""
         self._is_closed = True
+        self.forget_master()
         reinitialise = getattr(self.lock, "_at_fork_reinit", None)
         if reinitialise is not None:
             reinitialise()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -256,6 +256,22 @@ def _decode(encoded: bytes) -> tuple[Superblock, bytes]:
     slots = decode_slots(encoded[SUPERBLOCK_HEAD.size : table_end], count)
     numbers = (epoch, sequence, commit, critical, optional)
     return Superblock(container, suite, *numbers, slots, b"", minor), encoded[table_end:sealed_end]
+
+
+def newest_genuine(device: Device, container: bytes, master: Buffer) -> Superblock | None:
+    """The newest version of a container's superblock that is genuine under a known master key."""
+    found = [read_copy(device, 0), read_copy(device, 1)]
+    genuine = [
+        copy
+        for copy in found
+        if isinstance(copy, Copy)
+        and copy.superblock.container == container
+        and copy.is_genuine(master)
+    ]
+    if not genuine:
+        return None
+    best = max(genuine, key=lambda copy: copy.superblock.sequence)
+    return replace(best.superblock, info=best.unseal(master))
 
 
 # --- writing

@@ -43,6 +43,7 @@ LAYERS = (
     "savepoint",
     "tail",
     "reserve",
+    "durability",
     "commit",
     "blanking",
     "compact",
