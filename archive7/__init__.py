@@ -2,13 +2,15 @@
 
 `open` gives an `Archive`.  The layers, lowest first, in the order of imports and of the data path:
 
-errors, layout; device, locks; crypto, keyslots, superblock, unlock; slots, positions, map, root,
-cache, reader, blocks, opening, snapshot, commit, blanking, creation; treenode, btree; streams;
-entry, extras, paths, entries, links, deletion, filesystem; pattern, query, search; session, files,
-directories, names, attributes; transfer, check, pathobject, archive; cli.
+errors, layout; device, locks; crypto, keys, keyslots, superblock, unlock; slots, positions, map,
+root, cache, reader, blocks, opening, snapshot, durability, commit, blanking, creation,
+headerbackup; treenode, btree; streams; entry, extras, paths, entries, links, deletion,
+filesystem; pattern, query, search; session, files, directories, names, attributes; transfer,
+check, keyring, pathobject, archive; cli.
 """
 
-from .archive import Archive, open, rescue  # noqa: A004 - the name users know
+from . import keys
+from .archive import Archive, open, rescue, restore_header  # noqa: A004 - the name users know
 from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
@@ -39,6 +41,7 @@ from .errors import (
     SyncFailedError,
     TransactionError,
     TreeCorruptError,
+    UnauthenticatedError,
     UsageError,
     VersionError,
     WrongKeyError,
@@ -46,6 +49,8 @@ from .errors import (
 from .finding import Finding
 from .header import ArchiveHeader
 from .info import ArchiveInfo
+from .keyring import KeyInfo, Keyring
+from .keys import Identity, Recipient
 from .keyslots import KdfCost
 from .pathobject import ArchivePath
 from .query import Condition, Q
@@ -72,9 +77,12 @@ __all__ = [
     "FormatError",
     "Found",
     "FullError",
+    "Identity",
     "IsADirectoryError",
     "KdfCost",
     "KdfLimitError",
+    "KeyInfo",
+    "Keyring",
     "LockedError",
     "LoopError",
     "NameTooLongError",
@@ -86,6 +94,7 @@ __all__ = [
     "PathError",
     "Q",
     "ReadOnlyError",
+    "Recipient",
     "RecordCorruptError",
     "RecoveredWarning",
     "Rescue",
@@ -98,9 +107,12 @@ __all__ = [
     "TransactionError",
     "Transfer",
     "TreeCorruptError",
+    "UnauthenticatedError",
     "UsageError",
     "VersionError",
     "WrongKeyError",
+    "keys",
     "open",
     "rescue",
+    "restore_header",
 ]

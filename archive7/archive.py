@@ -6,10 +6,9 @@ Assembles the layers; does no work of its own.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -24,9 +23,12 @@ from .errors import UsageError
 from .filesystem import Filesystem
 from .finding import Finding
 from .header import ArchiveHeader, decode_header
+from .headerbackup import restore_header as put_header_back
 from .hostexport import export_tree
 from .hostimport import import_tree
 from .info import ArchiveInfo, describe
+from .keyring import Keyring
+from .keys import Identity, Recipient, read_key_file
 from .keyslots import KdfCost, Secrets
 from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
@@ -50,12 +52,16 @@ def open(  # noqa: A001 - the name users know
     *,
     key: bytes | None = None,
     password: str | bytes | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    identity: Identity | None = None,
+    recipients: Iterable[Recipient] = (),
     suite: str = "xaes256gcm",
     kdf: KdfCost | None = None,
     title: str = "",
     header: ArchiveHeader | None = None,
     max_kdf_memory: int = 256 << 20,
     lock: bool = True,
+    unauthenticated: bool = False,
 ) -> Archive:
     """Open or make an archive.
 
@@ -65,26 +71,33 @@ def open(  # noqa: A001 - the name users know
             exist; a read and write, made if missing.
         key: 32 random bytes.
         password: a passphrase; costs time on purpose (Argon2id).
+        key_file: a file of a key: 32 bytes, 64 hexadecimal digits, or made by `archive7.keys`.
+        identity: a private key; see `archive7.keys`.  Of the secrets given, any one will do.
+        recipients: of a new archive: public keys whose owners can open it.
         suite: of a new archive: xaes256gcm, or secretbox for the original's ciphertext.
         kdf: cost of the passphrase of a new archive.
         title: of a new archive, up to 256 bytes of UTF-8.
         header: of a new archive, in the place of `title`: its owner and what it is for.
         max_kdf_memory: bytes that a keyslot may ask for.
         lock: False to write without a lock, where you know that nobody else does.
+        unauthenticated: write to an archive though a private key alone opened it: anybody who
+            has the public key may have made it.
 
     Raises: FileNotFoundError, FileExistsError, LockedError, NotAnArchiveError, VersionError,
-    WrongKeyError, CorruptError; UsageError (a ValueError) for a wrong mode or secret.
+    WrongKeyError, CorruptError; UsageError (a ValueError) for a wrong mode or secret;
+    UnauthenticatedError.
     """
     kind = _check_mode(mode)
     if suite not in _SUITES:
         raise UsageError(f"unknown suite {suite!r}: use one of {', '.join(sorted(_SUITES))}")
-    secrets = Secrets(key=key, password=password)
+    secrets = _secrets(key, password, key_file, identity, recipients)
     options = Options(
         suite=_SUITES[suite],
         kdf=kdf,
         header=(header or ArchiveHeader(title)).encode(),
         max_kdf_memory_kib=max_kdf_memory >> 10,
         lock=lock,
+        unauthenticated=unauthenticated,
         prepare=_format,
     )
     if kind == "a":
@@ -106,6 +119,8 @@ def rescue(
     *,
     key: bytes | None = None,
     password: str | bytes | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    identity: Identity | None = None,
     max_kdf_memory: int = 256 << 20,
     progress: Callable[[int, int, str], object] | None = None,
 ) -> Rescue:
@@ -122,9 +137,59 @@ def rescue(
     Raises: WrongKeyError, FormatError, SuperblockCorruptError; OSError of the host.
     Cost: one pass over the file, 32 bytes of memory for each of its blocks.
     """
-    secrets = Secrets(key=key, password=password)
+    secrets = _secrets(key, password, key_file, identity)
     limit = max_kdf_memory >> 10
     return write_rescue(path, folder, secrets, max_kdf_memory_kib=limit, progress=progress)
+
+
+def restore_header(
+    path: str | os.PathLike[str] | BinaryIO,
+    backup: str | os.PathLike[str],
+    *,
+    key: bytes | None = None,
+    password: str | bytes | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    identity: Identity | None = None,
+    force: bool = False,
+    max_kdf_memory: int = 256 << 20,
+    lock: bool = True,
+    unauthenticated: bool = False,
+) -> None:
+    """Put a backup that `Keyring.export_header` wrote in the place of an archive's superblock.
+
+    The archive then opens with the secrets of the backup, and with no others.
+
+    Args:
+        path: the archive, closed; its own superblock may be gone.
+        key, password, key_file, identity: what opens the backup.
+        force: also where the archive knows a newer version of its superblock: secrets that were
+            removed since open it again, those that were added do not.
+        max_kdf_memory, lock, unauthenticated: as of `open`.
+
+    Raises: UsageError for the backup of another archive, or an older one without `force`;
+        WrongKeyError; RollbackError where the whole file is older than the backup;
+        CorruptError where no root opens under its key.
+    Durable: when this returns.
+    """
+    secrets = _secrets(key, password, key_file, identity)
+    options = Options(
+        max_kdf_memory_kib=max_kdf_memory >> 10, lock=lock, unauthenticated=unauthenticated
+    )
+    put_header_back(path, backup, secrets, force=force, options=options)
+
+
+def _secrets(
+    key: bytes | None,
+    password: str | bytes | None,
+    key_file: str | os.PathLike[str] | None,
+    identity: Identity | None,
+    recipients: Iterable[Recipient] = (),
+) -> Secrets:
+    if key_file is not None:
+        if key is not None:
+            raise UsageError("key= and key_file= are given: one of them is enough")
+        key = read_key_file(key_file)
+    return Secrets(key, password, identity, tuple(recipients))
 
 
 def _format(container: Container) -> None:
@@ -196,6 +261,11 @@ class Archive(Attributes):
     def recovered(self) -> Recovered | None:
         """What opening left behind because it was not whole, or None."""
         return self._container.recovered
+
+    @property
+    def keys(self) -> Keyring:
+        """The secrets that open the archive: list, add, remove, change."""
+        return Keyring(self._container, self._outside_commit)
 
     def __enter__(self) -> Self:
         self.check_open()
@@ -351,22 +421,6 @@ class Archive(Attributes):
                 reason = "out of time"
         after, is_complete = self._container.device.size(), reason in ("", "nothing to do")
         return Compaction(before, after, compactor.moved, is_complete, reason)
-
-    @contextlib.contextmanager
-    def _outside_commit(self) -> Iterator[None]:
-        """Alone in the archive, with nothing uncommitted; what fails inside is rolled back."""
-        with self._lock:
-            self._manager.check_writable()
-            self._check_outside()
-            self._enter()
-            self._commit()
-            try:
-                with self._alone():
-                    yield
-            except BaseException:
-                if not self._container.is_failed:
-                    self._roll_back()
-                raise
 
     @query
     def info(self) -> ArchiveInfo:

@@ -23,6 +23,7 @@ from .errors import (
     ExistsError,
     FormatError,
     NotAnArchiveError,
+    UnauthenticatedError,
     UsageError,
     WrongKeyError,
 )
@@ -30,7 +31,7 @@ from .keyslots import KdfCost, Secrets, wipe
 from .layout import ARCHIVE_HEADER, MAGIC, SLOTS_OFFSET
 from .locks import NoLocks
 from .superblock import create, write_copies
-from .unlock import read, rewrite_damaged_copy
+from .unlock import Unlocked, read, rewrite_damaged_copy
 
 Target = str | os.PathLike[str] | BinaryIO | Device
 
@@ -47,6 +48,7 @@ class Options:
         header: archive header (344 bytes) of a new container.
         max_kdf_memory_kib: most memory a keyslot may ask for.
         lock: False to do without locks, where the caller knows to be alone.
+        unauthenticated: write also where a private key alone opened it.
         prepare: called with a new container before it gets its name.
     """
 
@@ -55,6 +57,7 @@ class Options:
     header: bytes = bytes(ARCHIVE_HEADER.size)
     max_kdf_memory_kib: int = MAX_KDF_MEMORY_KIB
     lock: bool = True
+    unauthenticated: bool = False
     prepare: Callable[[Container], None] | None = None
 
 
@@ -63,8 +66,8 @@ def open_container(
 ) -> Container:
     """Open an existing container.
 
-    Raises: FileNotFoundError, LockedError, FormatError, WrongKeyError, CorruptError; the file
-    is not touched where one of them is raised.
+    Raises: FileNotFoundError, LockedError, FormatError, WrongKeyError, CorruptError,
+    UnauthenticatedError; the file is not touched where one of them is raised.
     """
     chosen = options or Options()
     device = device_of(target, readonly=readonly)
@@ -73,7 +76,7 @@ def open_container(
             device.locks = NoLocks()
         elif not readonly and isinstance(device, FileDevice):
             device.lock_writer()
-        with _naming(device):
+        with naming(device):
             return _open(device, secrets, readonly or device.is_readonly, chosen)
     except BaseException:
         device.close()
@@ -83,7 +86,11 @@ def open_container(
 def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options) -> Container:
     unlocked = read(device, secrets, options.max_kdf_memory_kib)
     try:
+        if not is_readonly:
+            require_authenticated(unlocked, options)
         container = Container(device, unlocked.superblock, unlocked.master, readonly=is_readonly)
+        container.is_authenticated = unlocked.is_authenticated
+        container.opened_by = unlocked.slot.id
         if unlocked.faults and not is_readonly:
             rewrite_damaged_copy(device, unlocked)
         return container
@@ -91,12 +98,29 @@ def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options)
         wipe(unlocked.master)
 
 
+def require_authenticated(unlocked: Unlocked, options: Options) -> None:
+    """Refuse to write what anybody may have made, unless the caller says so.
+
+    The one place that decides: what else proves an archive to be the one that is meant, such as
+    a receipt, counts here.
+
+    Raises: UnauthenticatedError.
+    """
+    if unlocked.is_authenticated or options.unauthenticated:
+        return
+    raise UnauthenticatedError(
+        "only a private key opened this archive, so whoever has the public key may have made it: "
+        "open it with a key or password of your own, or read only (mode 'r'), or, where you know "
+        "where it comes from, with unauthenticated=True"
+    )
+
+
 @contextlib.contextmanager
-def _naming(device: Device) -> Iterator[None]:
+def naming(device: Device) -> Iterator[None]:
     """Errors of opening say which file they are about."""
     try:
         yield
-    except (FormatError, WrongKeyError) as error:
+    except (FormatError, WrongKeyError, UnauthenticatedError) as error:
         raise type(error)(f"{device.name}: {error}") from error
     except CorruptError as error:
         error.reason = f"{device.name}: {error.reason}"
@@ -145,6 +169,7 @@ def _fill(device: Device, secrets: Secrets, options: Options) -> Container:
         device.truncate(SLOTS_OFFSET)
         write_copies(device, superblock, master)
         container = Container(device, superblock, master, create=True, header=options.header)
+        container.opened_by = superblock.slots[0].id
         if options.prepare is not None:
             options.prepare(container)
         return container

@@ -131,6 +131,10 @@ class UsageError(Archive7Error, ValueError):
     """The call makes no sense as it stands."""
 
 
+class UnauthenticatedError(UsageError):
+    """A private key alone opened the archive, so anybody may have made it: it is not written."""
+
+
 class ClosedError(UsageError):
     """The archive, the stream or the file object is closed."""
 

@@ -26,6 +26,9 @@ class ArchiveInfo:
         size: of the file in bytes.
         used, free: bytes in use and free in it, blocks only.
         sealed: blocks sealed so far; a new key is advised from 2^36 on.
+        keyslots: kinds of the keyslots, in the order in which they were added.
+        is_authenticated: False where a private key alone opened it: whoever has the public key
+            may have made the archive.
     """
 
     name: str
@@ -46,6 +49,8 @@ class ArchiveInfo:
     used: int
     free: int
     sealed: int
+    keyslots: tuple[str, ...]
+    is_authenticated: bool
 
 
 def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
@@ -72,4 +77,6 @@ def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
         used=root.used * BLOCK_SIZE,
         free=(root.slots - root.used) * BLOCK_SIZE,
         sealed=root.sealed,
+        keyslots=tuple(slot.kind_name for slot in container.superblock.slots),
+        is_authenticated=container.is_authenticated,
     )

@@ -9,14 +9,17 @@ key is used once; secrets are never shown, pickled or copied.
 from __future__ import annotations
 
 import os
+import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from .crypto import KEY_SIZE, argon2id, hkdf, same, unwrap_key, wrap_key
+from .crypto import KEY_SIZE, Buffer, argon2id, hkdf, same, unwrap_key, wrap_key
 from .errors import KdfLimitError, SuperblockCorruptError, UsageError
+from .keys import Identity, Recipient
 from .layout import (
+    HYBRID_SLOT,
     KDF_CEILING,
     KDF_DEFAULT,
     KDF_FLOOR,
@@ -24,18 +27,31 @@ from .layout import (
     PASSPHRASE_SLOT,
     RAW_SLOT,
     SLOT_HEAD,
+    SLOT_HYBRID,
     SLOT_ID_SIZE,
     SLOT_PASSPHRASE,
     SLOT_RAW,
     SLOT_SEAL,
+    SLOT_X25519,
+    X25519_SLOT,
 )
 
 _SALT_SIZE: Final = 32
 _RAW_INFO: Final = b"archive7/3 raw key"
-_KIND_NAMES: Final = {SLOT_RAW: "raw key", SLOT_PASSPHRASE: "passphrase"}
+_RECIPIENT_INFO: Final = b"archive7/3 recipient"
+_KIND_NAMES: Final = {
+    SLOT_RAW: "raw key",
+    SLOT_PASSPHRASE: "passphrase",
+    SLOT_X25519: "x25519 recipient",
+    SLOT_HYBRID: "hybrid recipient",
+}
+RECIPIENT_KINDS: Final = frozenset({SLOT_X25519, SLOT_HYBRID})
+_LAST: Final = KDF_CEILING[0] * KDF_CEILING[1] + 1  # dearer than any passphrase
 _BODY_SIZES: Final = {
     SLOT_RAW: RAW_SLOT.size + SLOT_SEAL.size,
     SLOT_PASSPHRASE: PASSPHRASE_SLOT.size + SLOT_SEAL.size,
+    SLOT_X25519: X25519_SLOT.size,
+    SLOT_HYBRID: HYBRID_SLOT.size,
 }
 
 
@@ -79,34 +95,90 @@ class KdfCost:
                 f"allow it with max_kdf_memory= (at most {KDF_CEILING[0]} KiB)"
             )
 
+    @classmethod
+    def calibrate(
+        cls, seconds: float = 0.5, *, max_memory: int = KDF_UNASKED_MEMORY << 10
+    ) -> KdfCost:
+        """Measure this machine; return a cost that makes one guess take about `seconds` on it.
+
+        Memory is raised before passes, as it costs an attacker most.
+
+        Args:
+            max_memory: bytes at most; above 256 MiB every opening needs ``max_kdf_memory=``.
+
+        Raises: UsageError for a time or memory that makes no sense.
+        Cost: about twice `seconds`.
+        """
+        if not seconds > 0 or max_memory >> 10 < KDF_FLOOR[0]:
+            raise UsageError(
+                f"seconds must be above 0, and max_memory at least {KDF_FLOOR[0]} KiB"
+            )
+        cost = cls(KDF_FLOOR[0], KDF_FLOOR[1])
+        for _ in range(2):  # the first is short, and so not exact
+            work = cost.memory_kib * cost.passes * seconds / cost._measure()
+            memory = _between(int(work / KDF_DEFAULT[1]), KDF_FLOOR[0], max_memory >> 10)
+            memory = min(memory, KDF_CEILING[0])
+            passes = _between(round(work / memory), KDF_FLOOR[1], KDF_CEILING[1])
+            cost = cls(memory, passes)
+        return cost
+
+    def _measure(self) -> float:
+        """Seconds that one guess takes."""
+        started = time.perf_counter()
+        argon2id(b"measured", bytes(_SALT_SIZE), self.memory_kib, self.passes, self.lanes)
+        return max(time.perf_counter() - started, 1e-6)
+
+
+def _between(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Secrets:
-    """A raw key, a passphrase, or both: whichever opens a slot serves.
+    """A raw key, a passphrase, a private key, or several: whichever opens a slot serves.
 
     Args:
         key: 32 bytes.
         password: a passphrase; str is normalised (NFC) and encoded as UTF-8, bytes are taken
             as they are.
+        identity: a private key.
+        recipients: whom new slots are sealed for; they open nothing.
 
     Raises: UsageError for no secret, an empty password, or a key of another length.
     """
 
     key: bytes | None = None
     password: str | bytes | None = None
+    identity: Identity | None = None
+    recipients: tuple[Recipient, ...] = ()
     passphrase: bytes | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.key is None and self.password is None:
+        if not (self.given or self.recipients):
             raise UsageError("no secret is given: pass key= (32 bytes) or password=")
+        if self.identity is not None and not isinstance(self.identity, Identity):
+            raise UsageError("identity must be what archive7.keys.load_identity() gives")
+        if not all(isinstance(recipient, Recipient) for recipient in self.recipients):
+            raise UsageError("a recipient must be what archive7.keys.load_recipient() gives")
         if self.key is not None:
             object.__setattr__(self, "key", _raw_key(self.key))
         if self.password is not None:
             object.__setattr__(self, "passphrase", _passphrase(self.password))
 
+    @property
+    def given(self) -> list[str]:
+        """Names of the secrets that are there."""
+        names = ("key", "password", "identity")
+        return [name for name in names if getattr(self, name) is not None]
+
+    @property
+    def receivers(self) -> tuple[Recipient, ...]:
+        """Whom new slots are sealed for, the owner of the identity first."""
+        mine = () if self.identity is None else (self.identity.recipient,)
+        return tuple(dict.fromkeys((*mine, *self.recipients)))
+
     def __repr__(self) -> str:
-        given = [name for name in ("key", "password") if getattr(self, name) is not None]
-        return f"Secrets({', '.join(f'{name}=...' for name in given)})"
+        return f"Secrets({', '.join(f'{name}=...' for name in self.given)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("secrets cannot be pickled or copied")
@@ -148,10 +220,14 @@ def _passphrase(password: object) -> bytes:
 class Keyslot:
     """One entry of the slot table, verbatim; kinds unknown to this version pass through.
 
-    Derivation: KEK = Argon2id(passphrase, salt) or HKDF(raw key, salt, "archive7/3 raw key");
-    commitment = HKDF(KEK, "", "commit"); wrap key = HKDF(KEK, "", "wrap"); the master key is
-    sealed by AES-256-GCM, nonce zero, under the wrap key.  The nonce may be fixed because the
-    salt, and so the wrap key, is drawn anew by whoever seals (`_seal`, the only place).
+    A recipient's slot is the master key sealed by HPKE, info = "archive7/3 recipient", container
+    id, epoch, kind, slot id.  Nothing in it tells whose it is.
+
+    Derivation of the others: KEK = Argon2id(passphrase, salt) or HKDF(raw key, salt,
+    "archive7/3 raw key"); commitment = HKDF(KEK, "", "commit"); wrap key = HKDF(KEK, "", "wrap");
+    the master key is sealed by AES-256-GCM, nonce zero, under the wrap key. The nonce may be
+    fixed because the salt, and so the wrap key, is drawn anew by whoever seals (`_seal`, the
+    only place).
     AAD = container id, epoch (u32), kind (u16), and the body up to the commitment: slot id, salt,
     costs.
 
@@ -175,12 +251,17 @@ class Keyslot:
 
     @property
     def parameters(self) -> bytes:
-        """The body up to the commitment, of a kind that is known."""
+        """The body up to the commitment, of a kind that has one."""
         return self.body[: -SLOT_SEAL.size]
 
     @property
     def is_known(self) -> bool:
         return self.kind in _BODY_SIZES
+
+    @property
+    def is_recipient(self) -> bool:
+        """Whether a private key opens it: who has the public one could have made it."""
+        return self.kind in RECIPIENT_KINDS
 
     @property
     def kind_name(self) -> str:
@@ -195,7 +276,9 @@ class Keyslot:
 
     @property
     def price(self) -> int:
-        """Order of trial: KiB that Argon2id walks over, 0 for a raw key."""
+        """Order of trial: KiB that Argon2id walks over, 0 for a raw key; recipients at the end."""
+        if self.is_recipient:
+            return _LAST
         cost = self.cost
         return cost.memory_kib * cost.passes if cost else 0
 
@@ -203,6 +286,9 @@ class Keyslot:
         """Whether `secrets` has what this kind of slot takes."""
         if self.kind == SLOT_PASSPHRASE:
             return secrets.passphrase is not None
+        if self.is_recipient:
+            identity = secrets.identity
+            return identity is not None and identity.recipient.slot_kind == self.kind
         return self.kind == SLOT_RAW and secrets.key is not None
 
     def derive(self, secrets: Secrets, max_memory_kib: int = KDF_UNASKED_MEMORY) -> bytes | None:
@@ -211,7 +297,7 @@ class Keyslot:
         Raises: KdfLimitError, before Argon2id is run.
         Cost: one Argon2id for a passphrase, some microseconds for a raw key.
         """
-        if not self.fits(secrets):
+        if self.is_recipient or not self.fits(secrets):
             return None
         cost = self.cost
         if cost:
@@ -226,6 +312,20 @@ class Keyslot:
         aad = _aad(container, epoch, self.kind, self.parameters)
         return unwrap_key(hkdf(kek, b"", b"wrap"), sealed, aad)
 
+    def receive(self, secrets: Secrets, container: bytes, epoch: int) -> bytearray | None:
+        """The master key, if this was sealed for the identity, `container` and `epoch`.
+
+        Raises: SuiteUnavailableError where the crypto library has no ML-KEM.
+        Cost: about 0.2 ms.
+        """
+        if not self.is_recipient or not self.fits(secrets) or secrets.identity is None:
+            return None
+        info = _recipient_info(container, epoch, self.kind, self.id)
+        opened = secrets.identity.open(self.body[SLOT_ID_SIZE:], info)
+        if opened is None or len(opened) != KEY_SIZE:
+            return None
+        return bytearray(opened)
+
     def encode(self) -> bytes:
         return SLOT_HEAD.pack(self.kind, len(self.body)) + self.body
 
@@ -233,9 +333,9 @@ class Keyslot:
 def seal_slots(
     secrets: Secrets, cost: KdfCost, master: bytearray, container: bytes, epoch: int
 ) -> tuple[Keyslot, ...]:
-    """Seal the master key once for each secret: the raw key's slot, then the passphrase's.
+    """Seal the master key for each secret: raw key, passphrase, then `Secrets.receivers`.
 
-    Raises: KdfLimitError for a cost out of bounds.
+    Raises: KdfLimitError for a cost out of bounds; UsageError for a public key that is none.
     """
     slots = []
     if secrets.key is not None:
@@ -243,7 +343,20 @@ def seal_slots(
     if secrets.password is not None:
         cost.check()
         slots.append(_seal(Secrets(password=secrets.password), cost, master, container, epoch))
+    for recipient in secrets.receivers:
+        slots.append(seal_for(recipient, master, container, epoch))
     return tuple(slots)
+
+
+def seal_for(recipient: Recipient, master: Buffer, container: bytes, epoch: int) -> Keyslot:
+    """Seal the master key for the owner of a public key."""
+    slot_id, kind = os.urandom(SLOT_ID_SIZE), recipient.slot_kind
+    sealed = recipient.seal(master, _recipient_info(container, epoch, kind, slot_id))
+    return Keyslot(kind, slot_id + sealed)
+
+
+def _recipient_info(container: bytes, epoch: int, kind: int, slot_id: bytes) -> bytes:
+    return _RECIPIENT_INFO + _aad(container, epoch, kind, slot_id)
 
 
 def _seal(

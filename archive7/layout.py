@@ -44,13 +44,19 @@ SLOT_HEAD: Final = Struct("!HH")
 SLOT_ID_SIZE: Final = 8
 SLOT_RAW: Final = 1
 SLOT_PASSPHRASE: Final = 2
+SLOT_X25519: Final = 3
+SLOT_HYBRID: Final = 4
 # parameters of a raw key slot: slot id, salt
 RAW_SLOT: Final = Struct("!8s32s")
 # parameters of a passphrase slot: slot id, salt, memory in KiB, passes, lanes
 PASSPHRASE_SLOT: Final = Struct("!8s32sIII")
 # after the parameters of either: commitment, sealed master key (32 + 16)
 SLOT_SEAL: Final = Struct("!32s48s")
+# a recipient's slot: slot id, sealed master key (what HPKE encapsulated, then 32 + 16)
+X25519_SLOT: Final = Struct("!8s80s")
+HYBRID_SLOT: Final = Struct("!8s1168s")
 MAX_PASSPHRASE_SLOTS: Final = 8
+MAX_RECIPIENT_SLOTS: Final = 12
 # Argon2id: memory in KiB, passes, lanes.  The floor is OWASP's, the ceiling ours.
 KDF_FLOOR: Final = (19456, 2, 1)
 KDF_DEFAULT: Final = (65536, 3, 4)
@@ -60,10 +66,13 @@ KDF_UNASKED_MEMORY: Final = 2**18  # KiB that a reader spends without max_kdf_me
 INFO_HEAD: Final = Struct("!HH")
 INFO_END: Final = 0
 INFO_NOTE: Final = 1
+INFO_RECIPIENT: Final = 2
 INFO_UNIT: Final = 256  # the sealed part is padded to a multiple: its size tells no label's
 # slot id, created (ns), then the label in UTF-8
 NOTE: Final = Struct("!8sQ")
 MAX_LABEL_SIZE: Final = 255
+# slot id, slot kind, then the recipient's public key
+RECIPIENT: Final = Struct("!8sH")
 # SHA-256 of all before it; HMAC-SHA256 of all before it, also of the SHA-256
 SUPERBLOCK_TAIL: Final = Struct("!32s32s")
 SUPERBLOCK_BODY_SIZE: Final = SUPERBLOCK_SIZE - SUPERBLOCK_HEAD.size - SUPERBLOCK_TAIL.size

@@ -256,6 +256,22 @@ class Session:
         if self._depth:
             raise TransactionError("inside a transaction: it commits at its end")
 
+    @contextlib.contextmanager
+    def _outside_commit(self) -> Iterator[None]:
+        """Alone in the archive, with nothing uncommitted; what fails inside is rolled back."""
+        with self._lock:
+            self._manager.check_writable()
+            self._check_outside()
+            self._enter()
+            self._commit()
+            try:
+                with self._alone():
+                    yield
+            except BaseException:
+                if not self._container.is_failed:
+                    self._roll_back()
+                raise
+
     # --- open files
 
     def _track(self, file: _Closable) -> None:

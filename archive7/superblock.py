@@ -21,16 +21,20 @@ from typing import Final
 from .crypto import KEY_SIZE, SUITES, Buffer, mac, open_small, same, seal_small, sha256, subkey
 from .device import Device
 from .errors import SuperblockCorruptError, UsageError, VersionError
+from .keys import Recipient
 from .keyslots import KdfCost, Keyslot, Secrets, decode_items, decode_slots, seal_slots
 from .layout import (
     INFO_END,
     INFO_HEAD,
     INFO_NOTE,
+    INFO_RECIPIENT,
     INFO_UNIT,
     MAGIC,
     MAX_LABEL_SIZE,
     MAX_PASSPHRASE_SLOTS,
+    MAX_RECIPIENT_SLOTS,
     NOTE,
+    RECIPIENT,
     SLOT_ID_SIZE,
     SLOT_PASSPHRASE,
     SUPERBLOCK_HEAD,
@@ -90,7 +94,9 @@ def create(
     container, master = os.urandom(16), bytearray(os.urandom(KEY_SIZE))
     slots = seal_slots(secrets, kdf or KdfCost(), master, container, _FIRST_EPOCH)
     now = time.time_ns()
-    info = with_notes(b"", [Note(slot.id, now) for slot in slots])
+    known = [None] * (len(slots) - len(secrets.receivers)) + [*secrets.receivers]
+    pairs = zip(slots, known, strict=True)
+    info = with_notes(b"", [Note(slot.id, now, recipient=whose) for slot, whose in pairs])
     fields = (container, suite, _FIRST_EPOCH, _FIRST_SEQUENCE, 0, 0, 0)
     return Superblock(*fields, slots, info), master
 
@@ -129,6 +135,11 @@ def encode(superblock: Superblock, master: Buffer) -> bytes:
     if phrases > MAX_PASSPHRASE_SLOTS:
         raise UsageError(
             f"{phrases} passphrase keyslots, at most {MAX_PASSPHRASE_SLOTS}: remove one first"
+        )
+    received = sum(slot.is_recipient for slot in superblock.slots)
+    if received > MAX_RECIPIENT_SLOTS:
+        raise UsageError(
+            f"{received} recipient keyslots, at most {MAX_RECIPIENT_SLOTS}: remove one first"
         )
     table = b"".join(slot.encode() for slot in superblock.slots)
     seal_key = _key(master, superblock, b"superblock seal")
@@ -258,8 +269,8 @@ def _decode(encoded: bytes) -> tuple[Superblock, bytes]:
     return Superblock(container, suite, *numbers, slots, b"", minor), encoded[table_end:sealed_end]
 
 
-def newest_genuine(device: Device, container: bytes, master: Buffer) -> Superblock | None:
-    """The newest version of a container's superblock that is genuine under a known master key."""
+def genuine_copies(device: Device, container: bytes, master: Buffer) -> list[Copy]:
+    """The copies of a container's superblock that are genuine under a master key, newest first."""
     found = [read_copy(device, 0), read_copy(device, 1)]
     genuine = [
         copy
@@ -268,10 +279,15 @@ def newest_genuine(device: Device, container: bytes, master: Buffer) -> Superblo
         and copy.superblock.container == container
         and copy.is_genuine(master)
     ]
-    if not genuine:
+    return sorted(genuine, key=lambda copy: -copy.superblock.sequence)
+
+
+def newest_genuine(device: Device, container: bytes, master: Buffer) -> Superblock | None:
+    """The newest version of a container's superblock that is genuine under a known master key."""
+    copies = genuine_copies(device, container, master)
+    if not copies:
         return None
-    best = max(genuine, key=lambda copy: copy.superblock.sequence)
-    return replace(best.superblock, info=best.unseal(master))
+    return replace(copies[0].superblock, info=copies[0].unseal(master))
 
 
 # --- writing
@@ -312,33 +328,53 @@ class Note:
         slot: id of the slot.
         created_ns: when it was sealed, ns since 1970.
         label: at most 255 bytes of UTF-8.
+        recipient: whom it was sealed for; kept so that it can be sealed again.
     """
 
     slot: bytes
     created_ns: int
     label: str = ""
+    recipient: Recipient | None = None
 
-    def encode(self) -> bytes:
-        """Raises: UsageError for a label too long or not encodable."""
+    def items(self) -> list[tuple[int, bytes]]:
+        """The items of the sealed part.  Raises: UsageError for a label that cannot be kept."""
         try:
             label = self.label.encode()
         except UnicodeEncodeError:
             raise UsageError("a label must be text that UTF-8 can encode") from None
         if len(label) > MAX_LABEL_SIZE:
             raise UsageError(f"a label has {len(label)} bytes, at most {MAX_LABEL_SIZE} are kept")
-        return NOTE.pack(self.slot, self.created_ns) + label
+        items = [(INFO_NOTE, NOTE.pack(self.slot, self.created_ns) + label)]
+        if self.recipient is not None:
+            head = RECIPIENT.pack(self.slot, self.recipient.slot_kind)
+            items.append((INFO_RECIPIENT, head + self.recipient.public))
+        return items
 
 
 def notes(info: bytes) -> tuple[Note, ...]:
     """Decode the notes of the sealed part.  Raises: SuperblockCorruptError if it is malformed."""
+    items = list(_info_items(info))
+    recipients = dict(_recipient(body) for kind, body in items if kind == INFO_RECIPIENT)
     found = []
-    for kind, body in _info_items(info):
+    for kind, body in items:
         if kind == INFO_NOTE:
             if len(body) < NOTE.size:
                 raise SuperblockCorruptError("a note on a keyslot is cut")
             slot, created_ns = NOTE.unpack_from(body)
-            found.append(Note(slot, created_ns, body[NOTE.size :].decode(errors="replace")))
+            label = body[NOTE.size :].decode(errors="replace")
+            found.append(Note(slot, created_ns, label, recipients.get(slot)))
     return tuple(found)
+
+
+def _recipient(body: bytes) -> tuple[bytes, Recipient]:
+    """Slot id and recipient of an item."""
+    if len(body) < RECIPIENT.size:
+        raise SuperblockCorruptError("a recipient's public key is cut")
+    slot, kind = RECIPIENT.unpack_from(body)
+    try:
+        return slot, Recipient.of_slot(kind, body[RECIPIENT.size :])
+    except UsageError as error:
+        raise SuperblockCorruptError(f"a recipient's public key is none: {error}") from None
 
 
 def with_notes(info: bytes, new: Iterable[Note], drop: Iterable[bytes] = ()) -> bytes:
@@ -351,9 +387,9 @@ def with_notes(info: bytes, new: Iterable[Note], drop: Iterable[bytes] = ()) -> 
     items = [
         (kind, body)
         for kind, body in _info_items(info)
-        if kind != INFO_NOTE or body[:SLOT_ID_SIZE] not in gone
+        if kind not in (INFO_NOTE, INFO_RECIPIENT) or body[:SLOT_ID_SIZE] not in gone
     ]
-    items += [(INFO_NOTE, note.encode()) for note in new]
+    items += [item for note in new for item in note.items()]
     items.append((INFO_END, b""))
     data = b"".join(INFO_HEAD.pack(kind, len(body)) + body for kind, body in items)
     return data + bytes(-len(data) % INFO_UNIT)

@@ -3,7 +3,8 @@
 Owns which slots are tried, in which order, which copy wins, and what a failure is called.  May
 assume: `superblock`, `keyslots`.  Promises: nothing in a copy is acted on before its HMAC
 verified under a master key that one of the keyslots gave; of the genuine copies the newest wins;
-a wrong passphrase costs one Argon2id per distinct slot at most, and none outside the bounds.
+a wrong passphrase costs one Argon2id per distinct slot at most, and none outside the bounds;
+what a private key opens never takes the place of what a key or passphrase opened.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .errors import (
     KdfLimitError,
     NotAnArchiveError,
     SuperblockCorruptError,
+    UsageError,
     VersionError,
     WrongKeyError,
 )
@@ -26,9 +28,12 @@ from .layout import (
     KDF_UNASKED_MEMORY,
     MAGIC,
     MAX_PASSPHRASE_SLOTS,
+    MAX_RECIPIENT_SLOTS,
     RING_OFFSET,
+    SLOT_HYBRID,
     SLOT_PASSPHRASE,
     SLOT_RAW,
+    SLOT_X25519,
     VERSION_MAJOR,
 )
 from .superblock import Copy, CopyFault, FaultKind, Superblock, read_copy, require_known
@@ -55,12 +60,19 @@ class Unlocked:
         master: the master key; whoever holds this wipes it.
         faults: what is wrong with the other copy; empty when both are the same.
         encoded: the bytes of the genuine copy.
+        slot: the keyslot that opened.
     """
 
     superblock: Superblock
     master: bytearray = field(repr=False)
     faults: tuple[CopyFault, ...]
     encoded: bytes = field(repr=False)
+    slot: Keyslot
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the maker knew a secret of the caller's: a public key is no secret."""
+        return not self.slot.is_recipient
 
 
 def read(
@@ -80,7 +92,7 @@ def read(
         KdfLimitError: what might have opened it asks for more than the bounds.
         WrongKeyError: no keyslot opens.
     Cost: two reads of 32768 bytes; about 0.1 ms with a raw key, else Argon2id for each distinct
-        passphrase slot until one opens, cheapest first.
+        passphrase slot until one opens, cheapest first; 0.2 ms for each recipient slot.
     Source: docs/format.rst, "Superblock".
     """
     found = [read_copy(device, 0), read_copy(device, 1)]
@@ -90,7 +102,10 @@ def read(
         raise _unreadable(device, faults)
     if len(copies) == 2 and copies[0].encoded == copies[1].encoded:
         copies.pop()
-    winner, master = _Search(copies, secrets, max_kdf_memory_kib).run(faults)
+    if not secrets.given:
+        raise UsageError("recipients open nothing: pass key=, password= or identity=")
+    search = _Search(copies, secrets, max_kdf_memory_kib)
+    winner, master = search.run(faults)
     try:
         require_known(winner.superblock)
         superblock = replace(winner.superblock, info=winner.unseal(master))
@@ -98,7 +113,7 @@ def read(
         wipe(master)
         raise
     faults += [_loser(copy, master) for copy in copies if copy is not winner]
-    return Unlocked(superblock, master, tuple(faults), winner.encoded)
+    return Unlocked(superblock, master, tuple(faults), winner.encoded, search.slot)
 
 
 def rewrite_damaged_copy(device: Device, unlocked: Unlocked) -> None:
@@ -126,6 +141,7 @@ class _Search:
         self._secrets = secrets
         self._max_memory_kib = max_memory_kib
         self._best: tuple[Copy, bytearray] | None = None
+        self.slot: Keyslot  # that opened the best copy
         self._right_secret = False  # a slot's commitment matched
         self._refused: KdfLimitError | None = None
 
@@ -146,21 +162,26 @@ class _Search:
         for copy in self._copies:
             slots = copy.superblock.slots
             phrases = sum(slot.kind == SLOT_PASSPHRASE for slot in slots)
+            received = sum(slot.is_recipient for slot in slots)
             for slot in slots:
-                if slot.fits(self._secrets) and self._admits(slot, phrases):
+                count = received if slot.is_recipient else phrases
+                if slot.fits(self._secrets) and self._admits(slot, count):
                     holders.setdefault(slot, []).append(copy)
         return holders
 
-    def _admits(self, slot: Keyslot, phrases: int) -> bool:
+    def _admits(self, slot: Keyslot, count: int) -> bool:
         """Whether a slot is within the bounds: all are checked before any is tried."""
-        if slot.cost is None:
+        if slot.kind == SLOT_RAW:
             return True
+        most = MAX_RECIPIENT_SLOTS if slot.is_recipient else MAX_PASSPHRASE_SLOTS
         try:
-            slot.cost.check(self._max_memory_kib)
-            if phrases > MAX_PASSPHRASE_SLOTS:
+            if slot.cost is not None:
+                slot.cost.check(self._max_memory_kib)
+            if count > most:
+                name = "recipient" if slot.is_recipient else "passphrase"
                 raise KdfLimitError(
-                    f"the superblock has {phrases} passphrase keyslots, over the limit of "
-                    f"{MAX_PASSPHRASE_SLOTS}, which max_kdf_memory= does not lift"
+                    f"the superblock has {count} {name} keyslots, over the limit of "
+                    f"{most}, which max_kdf_memory= does not lift"
                 )
         except KdfLimitError as error:
             self._refused = error
@@ -172,6 +193,9 @@ class _Search:
 
     def _try(self, slot: Keyslot, waiting: Sequence[Copy]) -> None:
         """Derive the slot's key once and try it in every copy that holds the slot."""
+        if slot.is_recipient:
+            self._receive(slot, waiting)
+            return
         kek = slot.derive(self._secrets, self._max_memory_kib)
         if kek is None:
             return
@@ -181,15 +205,27 @@ class _Search:
                 block = copy.superblock
                 master = slot.unwrap(kek, block.container, block.epoch)
                 if master is not None:
-                    self._judge(master)
+                    self._judge(master, slot)
 
-    def _judge(self, master: bytearray) -> None:
+    def _receive(self, slot: Keyslot, waiting: Sequence[Copy]) -> None:
+        """Try a slot that anybody may have made, unless one that nobody else could has opened."""
+        if self._best is not None and not self.slot.is_recipient:
+            return
+        for copy in waiting:
+            if self._could_win(copy):
+                block = copy.superblock
+                master = slot.receive(self._secrets, block.container, block.epoch)
+                if master is not None:
+                    self._right_secret = True
+                    self._judge(master, slot)
+
+    def _judge(self, master: bytearray, slot: Keyslot) -> None:
         """Take the newest copy that is genuine under `master`; it may have come from the older."""
         for copy in self._copies:
             if self._could_win(copy) and copy.is_genuine(master):
                 if self._best is not None:
                     wipe(self._best[1])
-                self._best = copy, master
+                self._best, self.slot = (copy, master), slot
                 return
         wipe(master)
 
@@ -254,14 +290,21 @@ def _cut(device: Device) -> str:
     return f"; the file is cut: it has {size} bytes, the superblock alone {RING_OFFSET}"
 
 
+_TAKERS: Final = (
+    ((SLOT_RAW,), "key"),
+    ((SLOT_PASSPHRASE,), "password"),
+    ((SLOT_X25519, SLOT_HYBRID), "identity"),
+)
+
+
 def _wrong_key(
     slots: Sequence[Keyslot], secrets: Secrets, faults: Sequence[CopyFault]
 ) -> WrongKeyError:
     """Say what was offered, what would be needed, and what this version cannot try."""
-    given = [kind for kind in ("key", "password") if getattr(secrets, kind) is not None]
+    given = secrets.given
     text = f"no keyslot opens with the given {' or '.join(given)}"
-    for kind, argument in ((SLOT_RAW, "key"), (SLOT_PASSPHRASE, "password")):
-        count = sum(slot.kind == kind for slot in slots)
+    for kinds_taken, argument in _TAKERS:
+        count = sum(slot.kind in kinds_taken for slot in slots)
         if count and argument not in given:
             text += f"; {count} would take {argument}="
     unknown = [slot.kind for slot in slots if not slot.is_known]

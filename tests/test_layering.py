@@ -28,6 +28,7 @@ LAYERS = (
     "locks",
     "device",
     "crypto",
+    "keys",
     "keyslots",
     "superblock",
     "unlock",
@@ -48,6 +49,7 @@ LAYERS = (
     "blanking",
     "compact",
     "creation",
+    "headerbackup",
     "identity",
     "treenode",
     "btree",
@@ -90,6 +92,7 @@ LAYERS = (
     "salvage",
     "header",
     "info",
+    "keyring",
     "pathobject",
     "archive",
     "__init__",
@@ -119,10 +122,11 @@ SYSTEM_CALLS = {
         "posix_fallocate", "pread", "preadv", "pwrite", "pwritev", "readv", "truncate", "writev",
     },
 }  # fmt: skip
-SYSTEM_CALL_OWNERS = {"locks", "device", "creation"}  # creation: a folder's fsync
+# creation: the fsync of a folder; keys: that of a new key file
+SYSTEM_CALL_OWNERS = {"locks", "device", "creation", "keys"}
 
 # What opens a file.  Beside the device only the layers that handle files of the host that are no
-# containers: trees that are imported and exported, password files, what `ar7 put` names.
+# containers: trees that are imported and exported, password and key files, what `ar7 put` names.
 OPENERS = {
     "builtins": {"open"},
     "codecs": {"open"},
@@ -130,7 +134,8 @@ OPENERS = {
     "os": {"close", "fdopen", "open", "read", "sendfile", "write"},
 }
 OPENER_OWNERS = {
-    "device", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "demo", "cli",
+    "device", "keys", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "demo",
+    "cli",
 }  # fmt: skip
 
 PRINTERS = {"demo", "cli", "__main__"}
