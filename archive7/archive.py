@@ -100,17 +100,22 @@ def open(  # noqa: A001 - the name users know
         unauthenticated=unauthenticated,
         prepare=_format,
     )
-    if kind == "a":
-        kind = "r+" if _exists(path) else "x"
-    if kind in ("w", "x"):
-        container = create_container(path, secrets, replace=kind == "w", options=options)
-    else:
-        container = open_container(path, secrets, readonly=kind == "r", options=options)
+    container = _container(path, kind, secrets, options)
     try:
         return Archive(FilesystemStreamManager("", b"", container=container), mode)
     except BaseException:
         container.close()
         raise
+
+
+def _container(
+    path: str | os.PathLike[str] | BinaryIO, kind: str, secrets: Secrets, options: Options
+) -> Container:
+    if kind == "a":
+        kind = "r+" if _exists(path) else "x"
+    if kind in ("w", "x"):
+        return create_container(path, secrets, replace=kind == "w", options=options)
+    return open_container(path, secrets, readonly=kind == "r", options=options)
 
 
 def rescue(

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .commit import Container
 from .creation import Options, Target, device_of, naming, require_authenticated
 from .crypto import KIND_ROOT, block_cipher
-from .device import Device, FileDevice, MemoryDevice
+from .device import Device, FileDevice
 from .errors import CorruptError, UsageError
 from .keyslots import Secrets, wipe
 from .layout import SUPERBLOCK_SIZE
@@ -60,16 +60,16 @@ def restore_header(
 
 
 def _read_backup(path: str | os.PathLike[str], secrets: Secrets, options: Options) -> Unlocked:
-    with open(path, "rb") as file:
-        data = file.read(SUPERBLOCK_SIZE + 1)
-    if len(data) != SUPERBLOCK_SIZE:
-        raise UsageError(
-            f"{os.fspath(path)} is no backup of a header: such a file has {SUPERBLOCK_SIZE} bytes"
-        )
-    device = MemoryDevice(data, readonly=True)
-    device.name = os.fspath(path)
-    with naming(device):
-        return read(device, secrets, options.max_kdf_memory_kib)
+    device = FileDevice(path, readonly=True)
+    try:
+        if device.size() != SUPERBLOCK_SIZE:
+            raise UsageError(
+                f"{device.name} is no backup of a header: such a file has {SUPERBLOCK_SIZE} bytes"
+            )
+        with naming(device):
+            return read(device, secrets, options.max_kdf_memory_kib)
+    finally:
+        device.close()
 
 
 def _restore(device: Device, unlocked: Unlocked, *, force: bool) -> None:

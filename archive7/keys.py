@@ -49,7 +49,7 @@ _MAX_FILE_SIZE: Final = 65536
 StrPath = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Recipient:
     """A public key: whoever has it can give the archive to its owner.
 
@@ -61,7 +61,7 @@ class Recipient:
     """
 
     kind: str
-    public: bytes = field(repr=False)
+    public: bytes
 
     def __post_init__(self) -> None:
         if len(self.public) != _sizes(_PUBLIC_SIZES, self.kind):
@@ -69,6 +69,9 @@ class Recipient:
                 f"a public key of kind {self.kind} has {_PUBLIC_SIZES[self.kind]} bytes, "
                 f"not {len(self.public)}"
             )
+
+    def __repr__(self) -> str:
+        return f"<Recipient {self.kind} {self.fingerprint}>"
 
     @property
     def slot_kind(self) -> int:

@@ -44,6 +44,7 @@ EXCEPTIONS: dict[str, tuple[str | type[BaseException], ...]] = {
     "SnapshotExpiredError": ("Archive7Error",),
     # the caller's mistake
     "UsageError": ("Archive7Error",),
+    "UnauthenticatedError": ("UsageError", ValueError),
     "ClosedError": ("UsageError", ValueError),
     "ReadOnlyError": ("UsageError", io.UnsupportedOperation),
     "TransactionError": ("UsageError",),
@@ -81,7 +82,7 @@ ARCHIVE_NAMES = """
     exists isfile isdir islink mkdir makedirs remove rmdir rmtree rename replace copy symlink
     readlink link chmod chown utime truncate getxattr setxattr listxattr removexattr import_tree
     export_tree transaction commit rollback sync refresh check compact info close closed mode name
-    deleted undelete purge header
+    deleted undelete purge header keys
 """.split()
 
 STREAMS_NAMES = """

@@ -39,6 +39,7 @@ _ARGUMENTS: Final = {
     "max_kdf_memory=": "--max-kdf-memory",
     "password=": "--password-file or the prompt",
     "key=": "--key-file",
+    "identity=": "--identity",
     "accept_rollback=": "--accept-rollback",
     "overwrite=True": "--overwrite",
     "call refresh() and retry": "run the command again",

@@ -16,7 +16,12 @@ from archive7 import Archive
 from .report import iso_text, say, say_json, shown, size_text, time_text
 from .vault import Vault, as_json, takes_vault, vault_options
 
-_LABELS: Final = {"container": "container id", "sealed": "blocks sealed"}
+_LABELS: Final = {
+    "container": "container id",
+    "sealed": "blocks sealed",
+    "is_authenticated": "authenticated",
+}
+_UNPROVED: Final = "no: a private key alone opened it, anybody may have made it"
 _TYPES: Final = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 
 
@@ -182,6 +187,8 @@ def info(vault: Vault, is_json: bool) -> None:
         facts[name] = f"{facts[name]:,} bytes ({size_text(facts[name])})"
     for name in ("commit", "sealed"):
         facts[name] = f"{facts[name]:,}"
+    facts["keyslots"] = f"{len(facts['keyslots'])} ({', '.join(facts['keyslots'])})"
+    facts["is_authenticated"] = "yes" if facts["is_authenticated"] else _UNPROVED
     for name, value in facts.items():
         if value not in ("", None, 0):
             say(f"{_LABELS.get(name, name):<14}{shown(str(value))}")

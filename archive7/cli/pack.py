@@ -20,6 +20,7 @@ from ..layout import KDF_UNASKED_MEMORY
 from .choice import Choice, resume, takes_choice
 from .failure import ANSWER_IS_NO, DONE, WRONG_USE, Refusal
 from .interruption import Interruption
+from .keys import read_recipient
 from .progress import progress
 from .report import count_text, say, say_json, size_text, warn
 from .vault import Vault, as_json, takes_vault, vault_options
@@ -58,6 +59,13 @@ _to = click.option(
 )
 @click.option("--title", default="", help="A title; it is sealed as all else.")
 @click.option(
+    "--recipient",
+    "recipients",
+    metavar="FILE",
+    multiple=True,
+    help="A public key whose owner can open it; may be given several times.",
+)
+@click.option(
     "--kdf-memory",
     type=click.IntRange(19, 1024),
     default=_DEFAULT.memory_kib // _MIB,
@@ -88,6 +96,7 @@ def create(
     target: str,
     suite: str,
     title: str,
+    recipients: tuple[str, ...],
     kdf_memory: int,
     kdf_passes: int,
     kdf_lanes: int,
@@ -97,7 +106,8 @@ def create(
     """Make an archive, empty or of a folder.
 
     Each SOURCE is added as by ar7 add.  VAULT must not exist; if something goes wrong, it is taken
-    away again.  With a password and a key, either opens the archive.
+    away again.  With a password and a key, either opens the archive.  With --recipient and no
+    other secret, only the recipients can open it.
 
     \b
       ar7 create vault.ar7
@@ -107,7 +117,8 @@ def create(
     named = _name(sources, vault)
     kdf = KdfCost(kdf_memory * _MIB, kdf_passes, kdf_lanes)
     started = time.monotonic()
-    with vault.creating(suite=suite, title=title, kdf=kdf) as (archive, interruption):
+    known = [read_recipient(path) for path in recipients]
+    with vault.creating(known, suite=suite, title=title, kdf=kdf) as (archive, interruption):
         done = _add(archive, named, target, vault, interruption, choice)
     facts = {"to": target, "sources": list(sources), "suite": suite}
     if kdf.memory_kib > KDF_UNASKED_MEMORY and not vault.is_quiet:

@@ -22,6 +22,7 @@ from .content import cat, get, put
 from .demonstration import demo
 from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
 from .find import find
+from .keys import keys
 from .look import deleted, info, ls
 from .maintenance import compact, rescue
 from .pack import add, create, extract
@@ -90,8 +91,9 @@ def program() -> None:
     """Keep files in an encrypted archive.
 
     The archive is one file, VAULT.  Its password is asked for, or comes from --password-file or
-    ARCHIVE7_PASSWORD; a key comes from --key-file or ARCHIVE7_KEY_FILE.  Paths in the archive
-    begin at its root, with or without a slash in front.
+    ARCHIVE7_PASSWORD; a key comes from --key-file or ARCHIVE7_KEY_FILE, a private key from
+    --identity or ARCHIVE7_IDENTITY_FILE.  Paths in the archive begin at its root, with or without
+    a slash in front.
 
     \b
       ar7 create vault.ar7 ~/letters        make an archive of a folder
@@ -105,6 +107,6 @@ def program() -> None:
 
 for _command in (
     create, add, ls, tree, find, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv,
-    info, check, compact, rescue, demo,
+    info, keys, check, compact, rescue, demo,
 ):  # fmt: skip
     program.add_command(_command)

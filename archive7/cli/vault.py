@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -18,12 +18,21 @@ from typing import Any, Final, TypeVar
 import click
 
 import archive7
-from archive7 import Archive, Archive7Error, CorruptError, RecoveredWarning, Rescue, UsageError
+from archive7 import (
+    Archive,
+    Archive7Error,
+    CorruptError,
+    Recipient,
+    RecoveredWarning,
+    Rescue,
+    UnauthenticatedError,
+    UsageError,
+)
 
 from .failure import CANNOT_OPEN, INTERRUPTED, WRONG_USE, Refusal, describe
 from .interruption import Interruption, deferred
 from .report import warn
-from .secret import Secret, find_secret
+from .secret import Secret, Sources, find_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,9 +44,9 @@ class Vault:
     """The archive that a verb works on, and how to open it."""
 
     path: str
-    password_file: str | None
-    key_file: str | None
+    sources: Sources
     max_kdf_memory: int | None
+    is_unauthenticated: bool
     is_quiet: bool
 
     @contextmanager
@@ -75,13 +84,39 @@ class Vault:
         """Write what can be read into the folder `target`."""
         self._require()
         secret = self._secret()
-        options: dict[str, Any] = {}
-        if self.max_kdf_memory is not None:
-            options["max_kdf_memory"] = self.max_kdf_memory * _MIB
         return archive7.rescue(
-            self.path, target, key=secret.key, password=secret.password, progress=progress,
-            **options,
-        )  # fmt: skip
+            self.path, target, progress=progress, **vars(secret), **self._limits()
+        )
+
+    def restore_header(self, backup: str, *, force: bool) -> None:
+        """Put the header of a backup, which the secret opens, into the archive."""
+        self._require()
+        secret = self._secret()
+        with self._told(), deferred():
+            try:
+                archive7.restore_header(
+                    self.path, backup, force=force, unauthenticated=self.is_unauthenticated,
+                    **vars(secret), **self._limits(),
+                )  # fmt: skip
+            except UnauthenticatedError:
+                raise self._not_proved() from None
+
+    @contextmanager
+    def changing_keys(self) -> Iterator[tuple[Archive, Interruption]]:
+        """Open for changes of the secrets; Ctrl-C waits until one is in force or has failed."""
+        self._require()
+        secret = self._secret()
+        try:
+            with (
+                self._told(),
+                deferred() as interruption,
+                self._open("r+", secret) as archive,
+            ):
+                yield archive, interruption
+        except KeyboardInterrupt:
+            raise Refusal(
+                f"interrupted: ar7 keys list {self.path} shows what is in force", INTERRUPTED
+            ) from None
 
     @contextmanager
     def maintaining(self) -> Iterator[Archive]:
@@ -97,17 +132,19 @@ class Vault:
             ) from None
 
     @contextmanager
-    def creating(self, **options: Any) -> Iterator[tuple[Archive, Interruption]]:
+    def creating(
+        self, recipients: Sequence[Recipient] = (), **options: Any
+    ) -> Iterator[tuple[Archive, Interruption]]:
         """Make a new archive; if the block fails or Ctrl-C ends it, it is taken away again."""
         if os.path.lexists(self.path):
             raise Refusal(
                 f"{self.path} exists already: choose another name, or remove it first", WRONG_USE
             )
-        secret = self._secret(is_new=True)
+        secret = self._secret(is_new=True, may_lack=bool(recipients))
         outcome = f"{self.path} was not made"
         try:
             with self._told(), deferred() as interruption:
-                archive = self._open("x", secret, **options)
+                archive = self._open("x", secret, recipients=recipients, **options)
                 try:
                     with archive, archive.transaction():
                         yield archive, interruption
@@ -119,9 +156,22 @@ class Vault:
         except KeyboardInterrupt:
             raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
-    def _secret(self, *, is_new: bool = False) -> Secret:
+    def _secret(self, *, is_new: bool = False, may_lack: bool = False) -> Secret:
         return find_secret(
-            self.path, self.password_file, self.key_file, is_new=is_new, is_quiet=self.is_quiet
+            self.path, self.sources, is_new=is_new, is_quiet=self.is_quiet, may_lack=may_lack
+        )
+
+    def _limits(self) -> dict[str, Any]:
+        if self.max_kdf_memory is None:
+            return {}
+        return {"max_kdf_memory": self.max_kdf_memory * _MIB}
+
+    def _not_proved(self) -> Refusal:
+        return Refusal(
+            f"{self.path}: only a private key opened it, so whoever has the public key may have "
+            "made it: use a password or key of your own, or --unauthenticated where you know "
+            "where it comes from",
+            WRONG_USE,
         )
 
     def _require(self) -> None:
@@ -132,12 +182,11 @@ class Vault:
             )
 
     def _open(self, mode: str, secret: Secret, **options: Any) -> Archive:
-        if self.max_kdf_memory is not None:
-            options["max_kdf_memory"] = self.max_kdf_memory * _MIB
+        options |= {"unauthenticated": self.is_unauthenticated, **vars(secret), **self._limits()}
         try:
-            return archive7.open(
-                self.path, mode, key=secret.key, password=secret.password, **options
-            )
+            return archive7.open(self.path, mode, **options)
+        except UnauthenticatedError:
+            raise self._not_proved() from None
         except (Archive7Error, OSError) as error:
             code, text = describe(error)
             text = text.replace(f"{self.path}: ", "", 1)  # first, and once
@@ -166,11 +215,15 @@ def takes_vault(command: F) -> F:
         vault: str,
         password_file: str | None,
         key_file: str | None,
+        identity_file: str | None,
         max_kdf_memory: int | None,
+        is_unauthenticated: bool,
         is_quiet: bool,
         **rest: Any,
     ) -> Any:
-        return command(Vault(vault, password_file, key_file, max_kdf_memory, is_quiet), **rest)
+        sources = Sources(password_file, key_file, identity_file)
+        opened = Vault(vault, sources, max_kdf_memory, is_unauthenticated, is_quiet)
+        return command(opened, **rest)
 
     wrapped: F = click.argument("vault", metavar="VAULT")(with_vault)  # type: ignore[assignment]
     return wrapped
@@ -193,10 +246,19 @@ _OPTIONS: Final = (
         "--key-file", metavar="FILE", help="Take the key from FILE: 32 bytes or 64 hex digits."
     ),
     click.option(
+        "--identity", "identity_file", metavar="FILE", help="Take the private key from FILE."
+    ),
+    click.option(
         "--max-kdf-memory",
         type=click.IntRange(19, 1024),
         metavar="MIB",
         help="Most memory that testing a password may take (default 256 MiB).",
+    ),
+    click.option(
+        "--unauthenticated",
+        "is_unauthenticated",
+        is_flag=True,
+        help="Write though a private key alone opens it.",
     ),
     click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Only errors, no progress."),
 )

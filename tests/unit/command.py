@@ -23,7 +23,12 @@ KEY = bytes(range(32))
 PASSWORD = "correct horse"
 PACKAGE = Path(archive7.__file__).resolve().parent.parent
 RUN = [sys.executable, "-m", "archive7"]
-_SECRETS = ("ARCHIVE7_PASSWORD", "ARCHIVE7_KEY_FILE")
+_SECRETS = (
+    "ARCHIVE7_PASSWORD",
+    "ARCHIVE7_KEY_FILE",
+    "ARCHIVE7_IDENTITY_FILE",
+    "ARCHIVE7_NEW_PASSWORD",
+)
 
 
 def default_interrupt() -> None:

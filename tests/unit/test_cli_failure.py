@@ -23,6 +23,7 @@ CODES: dict[str, int] = {
     "FormatError": 3,
     "KdfLimitError": 3,
     "WrongKeyError": 3,
+    "UnauthenticatedError": 2,
     "SuiteUnavailableError": 3,
     "LockedError": 3,
     "CorruptError": 1,
