@@ -8,7 +8,7 @@ entry, extras, paths, entries, links, deletion, filesystem; pattern, query, sear
 directories, names, attributes; transfer, check, pathobject, archive; cli.
 """
 
-from .archive import Archive, open, rescue  # noqa: A004 - the name users know
+from .archive import Archive, open, repair, rescue  # noqa: A004 - the name users know
 from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
@@ -47,6 +47,7 @@ from .finding import Finding
 from .header import ArchiveHeader
 from .info import ArchiveInfo
 from .keyslots import KdfCost
+from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
 from .salvage import Rescue, Rescued
@@ -77,6 +78,7 @@ __all__ = [
     "KdfLimitError",
     "LockedError",
     "LoopError",
+    "Mend",
     "NameTooLongError",
     "NotADirectoryError",
     "NotAnArchiveError",
@@ -88,6 +90,7 @@ __all__ = [
     "ReadOnlyError",
     "RecordCorruptError",
     "RecoveredWarning",
+    "RepairReport",
     "Rescue",
     "Rescued",
     "RollbackError",
@@ -102,5 +105,6 @@ __all__ = [
     "VersionError",
     "WrongKeyError",
     "open",
+    "repair",
     "rescue",
 ]

@@ -28,8 +28,10 @@ from .hostexport import export_tree
 from .hostimport import import_tree
 from .info import ArchiveInfo, describe
 from .keyslots import KdfCost, Secrets
+from .mending import RepairReport
 from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
+from .repair import repair as write_repair
 from .salvage import Rescue
 from .salvage import rescue as write_rescue
 from .session import change, query
@@ -125,6 +127,42 @@ def rescue(
     secrets = Secrets(key=key, password=password)
     limit = max_kdf_memory >> 10
     return write_rescue(path, folder, secrets, max_kdf_memory_kib=limit, progress=progress)
+
+
+def repair(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    apply: bool = False,
+    discard: bool = False,
+    key: bytes | None = None,
+    password: str | bytes | None = None,
+    max_kdf_memory: int = 256 << 20,
+    progress: Callable[[int, int, str], object] | None = None,
+) -> RepairReport:
+    """Write anew what of a damaged archive can be derived from the rest; by default only tell.
+
+    Derived are links between blocks, records and extents of streams (from the blocks), the list
+    of free positions (from the map), trees (from the leaves that are left), names (from entries)
+    and entries (from names and blocks; their modes and times are lost).  Nothing is guessed: what
+    cannot be derived is in the report and stays as it is.  What has lost its name stands in
+    ``/lost+found``.  All of it is one transaction.
+
+    Args:
+        apply: do it; else everything happens to a view of the file in a temporary file, and the
+            report says what would be.
+        discard: also free blocks of files that cannot be put together; get them by `rescue` first.
+        progress: called as ``progress(done, all, what)``.
+
+    Raises: WrongKeyError, FormatError, LockedError; CorruptError where superblock, roots or map
+    are lost: use `rescue`.
+    Cost: two passes over the file; 13 bytes of memory for each block of it.
+    Durable: with `apply`, when this returns.
+    """
+    secrets = Secrets(key=key, password=password)
+    limit = max_kdf_memory >> 10
+    return write_repair(
+        path, secrets, apply=apply, discard=discard, max_kdf_memory_kib=limit, progress=progress
+    )
 
 
 def _format(container: Container) -> None:

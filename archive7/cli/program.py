@@ -23,7 +23,7 @@ from .demonstration import demo
 from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
 from .find import find
 from .look import deleted, info, ls
-from .maintenance import compact, rescue
+from .maintenance import compact, repair, rescue
 from .pack import add, create, extract
 from .report import drop_stdout, fail
 from .tree import tree
@@ -105,6 +105,6 @@ def program() -> None:
 
 for _command in (
     create, add, ls, tree, find, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv,
-    info, check, compact, rescue, demo,
+    info, check, compact, repair, rescue, demo,
 ):  # fmt: skip
     program.add_command(_command)

@@ -18,7 +18,15 @@ from typing import Any, Final, TypeVar
 import click
 
 import archive7
-from archive7 import Archive, Archive7Error, CorruptError, RecoveredWarning, Rescue, UsageError
+from archive7 import (
+    Archive,
+    Archive7Error,
+    CorruptError,
+    RecoveredWarning,
+    RepairReport,
+    Rescue,
+    UsageError,
+)
 
 from .failure import CANNOT_OPEN, INTERRUPTED, WRONG_USE, Refusal, describe
 from .interruption import Interruption, deferred
@@ -82,6 +90,20 @@ class Vault:
             self.path, target, key=secret.key, password=secret.password, progress=progress,
             **options,
         )  # fmt: skip
+
+    def repair(self, **options: Any) -> RepairReport:
+        """Repair, or tell what a repair would do."""
+        self._require()
+        secret = self._secret()
+        if self.max_kdf_memory is not None:
+            options["max_kdf_memory"] = self.max_kdf_memory * _MIB
+        try:
+            with self._told():
+                return archive7.repair(
+                    self.path, key=secret.key, password=secret.password, **options
+                )
+        except KeyboardInterrupt:
+            raise Refusal("interrupted: nothing was changed", INTERRUPTED) from None
 
     @contextmanager
     def maintaining(self) -> Iterator[Archive]:

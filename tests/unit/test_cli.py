@@ -17,7 +17,7 @@ from archive7.layout import RING_OFFSET, SLOTS_OFFSET
 from tests.unit.command import KEY, Ar7
 
 VERBS = (
-    "add cat check compact cp create deleted demo extract find get info ls mkdir mv put rescue rm "
+    "add cat check compact cp create deleted demo extract find get info ls mkdir mv put repair rescue rm "
     "tree undelete"
 ).split()
 
