@@ -17,8 +17,8 @@ from archive7.layout import RING_OFFSET, SLOTS_OFFSET
 from tests.unit.command import KEY, Ar7
 
 VERBS = (
-    "add cat check compact cp create deleted demo extract find get info ls mkdir mv put repair rescue rm "
-    "tree undelete"
+    "add cat check compact cp create deleted demo extract find get info ls mkdir mv put repair "
+    "rescue rm tree undelete"
 ).split()
 
 
