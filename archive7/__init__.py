@@ -10,7 +10,7 @@ check, keyring, pathobject, archive; cli.
 """
 
 from . import keys
-from .archive import Archive, open, rescue, restore_header  # noqa: A004 - the name users know
+from .archive import Archive, open  # noqa: A004 - the name users know
 from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
@@ -52,6 +52,8 @@ from .info import ArchiveInfo
 from .keyring import KeyInfo, Keyring
 from .keys import Identity, Recipient
 from .keyslots import KdfCost
+from .maintenance import repair, rescue, restore_header
+from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
 from .salvage import Rescue, Rescued
@@ -85,6 +87,7 @@ __all__ = [
     "Keyring",
     "LockedError",
     "LoopError",
+    "Mend",
     "NameTooLongError",
     "NotADirectoryError",
     "NotAnArchiveError",
@@ -97,6 +100,7 @@ __all__ = [
     "Recipient",
     "RecordCorruptError",
     "RecoveredWarning",
+    "RepairReport",
     "Rescue",
     "Rescued",
     "RollbackError",
@@ -113,6 +117,7 @@ __all__ = [
     "WrongKeyError",
     "keys",
     "open",
+    "repair",
     "rescue",
     "restore_header",
 ]

@@ -23,7 +23,6 @@ from .errors import UsageError
 from .filesystem import Filesystem
 from .finding import Finding
 from .header import ArchiveHeader, decode_header
-from .headerbackup import restore_header as put_header_back
 from .hostexport import export_tree
 from .hostimport import import_tree
 from .info import ArchiveInfo, describe
@@ -32,8 +31,6 @@ from .keys import Identity, Recipient, read_key_file
 from .keyslots import KdfCost, Secrets
 from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
-from .salvage import Rescue
-from .salvage import rescue as write_rescue
 from .session import change, query
 from .snapshot import Recovered
 from .transfer import Filter, Progress, Transfer, Wishes
@@ -90,7 +87,7 @@ def open(  # noqa: A001 - the name users know
     kind = _check_mode(mode)
     if suite not in _SUITES:
         raise UsageError(f"unknown suite {suite!r}: use one of {', '.join(sorted(_SUITES))}")
-    secrets = _secrets(key, password, key_file, identity, recipients)
+    secrets = secrets_of(key, password, key_file, identity, recipients)
     options = Options(
         suite=_SUITES[suite],
         kdf=kdf,
@@ -118,72 +115,7 @@ def _container(
     return open_container(path, secrets, readonly=kind == "r", options=options)
 
 
-def rescue(
-    path: str | os.PathLike[str] | BinaryIO,
-    folder: str | os.PathLike[str],
-    *,
-    key: bytes | None = None,
-    password: str | bytes | None = None,
-    key_file: str | os.PathLike[str] | None = None,
-    identity: Identity | None = None,
-    max_kdf_memory: int = 256 << 20,
-    progress: Callable[[int, int, str], object] | None = None,
-) -> Rescue:
-    """Write what can be read of a damaged archive into a new folder; the archive is not changed.
-
-    Works without roots, map, registry or paths, as long as one copy of the superblock is there.
-    What is proved goes below ``files``, what may be an older version below ``unproved``, files
-    with holes (zeros) below ``partial``; ``report.json`` tells of every file.
-
-    Args:
-        folder: new or empty.
-        progress: called as ``progress(done, all, what)``: slots seen, then files written.
-
-    Raises: WrongKeyError, FormatError, SuperblockCorruptError; OSError of the host.
-    Cost: one pass over the file, 32 bytes of memory for each of its blocks.
-    """
-    secrets = _secrets(key, password, key_file, identity)
-    limit = max_kdf_memory >> 10
-    return write_rescue(path, folder, secrets, max_kdf_memory_kib=limit, progress=progress)
-
-
-def restore_header(
-    path: str | os.PathLike[str] | BinaryIO,
-    backup: str | os.PathLike[str],
-    *,
-    key: bytes | None = None,
-    password: str | bytes | None = None,
-    key_file: str | os.PathLike[str] | None = None,
-    identity: Identity | None = None,
-    force: bool = False,
-    max_kdf_memory: int = 256 << 20,
-    lock: bool = True,
-    unauthenticated: bool = False,
-) -> None:
-    """Put a backup that `Keyring.export_header` wrote in the place of an archive's superblock.
-
-    The archive then opens with the secrets of the backup, and with no others.
-
-    Args:
-        path: the archive, closed; its own superblock may be gone.
-        key, password, key_file, identity: what opens the backup.
-        force: also where the archive knows a newer version of its superblock: secrets that were
-            removed since open it again, those that were added do not.
-        max_kdf_memory, lock, unauthenticated: as of `open`.
-
-    Raises: UsageError for the backup of another archive, or an older one without `force`;
-        WrongKeyError; RollbackError where the whole file is older than the backup;
-        CorruptError where no root opens under its key.
-    Durable: when this returns.
-    """
-    secrets = _secrets(key, password, key_file, identity)
-    options = Options(
-        max_kdf_memory_kib=max_kdf_memory >> 10, lock=lock, unauthenticated=unauthenticated
-    )
-    put_header_back(path, backup, secrets, force=force, options=options)
-
-
-def _secrets(
+def secrets_of(
     key: bytes | None,
     password: str | bytes | None,
     key_file: str | os.PathLike[str] | None,

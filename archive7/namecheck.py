@@ -47,6 +47,8 @@ class NameChecker:
             yield "its name does not lead to it"
         if bool(found.deleted) != (found.parent == DELETED_ID):
             yield "it says that it was deleted where it was not, or the other way round"
+        if not found.links and found.parent != ORPHANS_ID:
+            yield "it counts no name"
         try:
             decode_extras(found.extra)
             if found.links > 1:

@@ -1,14 +1,17 @@
-"""The verbs that keep an archive in shape, or save it: compact, rescue."""
+"""The verbs that keep an archive in shape, or save it: compact, repair, rescue."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import click
 
+from archive7 import RepairReport
+
 from .failure import ANSWER_IS_NO, DONE
 from .progress import progress
-from .report import say, say_json, shown, size_text
+from .report import count_text, say, say_json, shown, size_text
 from .vault import Vault, as_json, takes_vault, vault_options
 
 _BLOCK_SIZE = 4096  # bytes; compact counts blocks
@@ -46,6 +49,62 @@ def compact(vault: Vault, seconds: float | None, force: bool, is_json: bool) -> 
         sizes = f"{size_text(done.before)} -> {size_text(done.after)}"
         say(f"{shown(vault.path)}: {sizes}{note}")
     return DONE if done.is_complete else ANSWER_IS_NO
+
+
+@click.command()
+@takes_vault
+@click.option("--apply", "is_applied", is_flag=True, help="Do it; else it is only told.")
+@click.option(
+    "--discard",
+    is_flag=True,
+    help="Also free blocks of files that cannot be put together (rescue them first).",
+)
+@as_json
+@vault_options
+def repair(vault: Vault, is_applied: bool, discard: bool, is_json: bool) -> int:
+    """Write anew what of a damaged archive follows from the rest.
+
+    Links between blocks, records of files, lists of free places, trees, names and entries are
+    derived from one another; what cannot be derived is told and stays as it is, nothing is
+    guessed.  What has lost its name is in /lost+found afterwards.  Without --apply nothing is
+    changed: the result is what a repair would do, and what a check would find then.
+    Exit code 0: nothing was wrong, or all of it was mended; 1: there is something to do or left.
+
+    \b
+      ar7 repair vault.ar7
+      ar7 repair --apply vault.ar7
+    """
+    with progress("repairing", is_quiet=vault.is_quiet) as tell:
+        report = vault.repair(
+            apply=is_applied,
+            discard=discard,
+            progress=lambda n, total, what: tell(n * _BLOCK_SIZE, total * _BLOCK_SIZE, what),
+        )
+    is_done = report.is_sound and not report.lost and (is_applied or not report.mended)
+    if is_json:
+        document = dataclasses.asdict(report)
+        say_json({"vault": vault.path, "is_sound": report.is_sound, **document})
+    elif not vault.is_quiet or not is_done:
+        for line in _repair_lines(vault, report):
+            say(line)
+    return DONE if is_done else ANSWER_IS_NO
+
+
+def _repair_lines(vault: Vault, report: RepairReport) -> Iterator[str]:
+    """A repair in words."""
+    word = "mended" if report.is_applied else "would mend"
+    for title, notes in ((word, report.mended), ("lost", report.lost)):
+        for note in notes:
+            where = note.path or note.stream
+            yield shown(f"{title}: {note.layer}: {note.message}{f' ({where})' if where else ''}")
+    errors = sum(finding.severity == "error" for finding in report.remaining)
+    then = "sound afterwards" if report.is_sound else f"{count_text(errors, 'error')} left"
+    if not report.mended and report.is_sound:
+        yield f"{shown(vault.path)}: nothing to repair"
+    elif report.is_applied:
+        yield f"{shown(vault.path)}: {count_text(len(report.mended), 'repair')}, {then}"
+    else:
+        yield f"{shown(vault.path)}: not changed; --apply would leave it so: {then}"
 
 
 @click.command()

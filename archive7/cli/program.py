@@ -24,7 +24,7 @@ from .failure import INTERRUPTED, READER_GONE, WRONG_USE, Refusal, describe
 from .find import find
 from .keys import keys
 from .look import deleted, info, ls
-from .maintenance import compact, rescue
+from .maintenance import compact, repair, rescue
 from .pack import add, create, extract
 from .report import drop_stdout, fail
 from .tree import tree
@@ -107,6 +107,6 @@ def program() -> None:
 
 for _command in (
     create, add, ls, tree, find, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv,
-    info, keys, check, compact, rescue, demo,
+    info, keys, check, compact, repair, rescue, demo,
 ):  # fmt: skip
     program.add_command(_command)

@@ -24,6 +24,7 @@ from archive7 import (
     CorruptError,
     Recipient,
     RecoveredWarning,
+    RepairReport,
     Rescue,
     UnauthenticatedError,
     UsageError,
@@ -117,6 +118,21 @@ class Vault:
             raise Refusal(
                 f"interrupted: ar7 keys list {self.path} shows what is in force", INTERRUPTED
             ) from None
+
+    def repair(self, **options: Any) -> RepairReport:
+        """Repair, or tell what a repair would do."""
+        self._require()
+        secret = self._secret()
+        try:
+            with self._told():
+                return archive7.repair(
+                    self.path, unauthenticated=self.is_unauthenticated,
+                    **vars(secret), **self._limits(), **options,
+                )  # fmt: skip
+        except UnauthenticatedError:
+            raise self._not_proved() from None
+        except KeyboardInterrupt:
+            raise Refusal("interrupted: nothing was changed", INTERRUPTED) from None
 
     @contextmanager
     def maintaining(self) -> Iterator[Archive]:

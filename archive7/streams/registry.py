@@ -50,6 +50,10 @@ class Registry(ABC):  # noqa: B024 - abstract in the seed
         """The tree."""
         return self._tree
 
+    def replace_tree(self, tree: BTree) -> None:
+        """Go on with another tree, which stands in the same stream."""
+        self._tree = tree
+
 
 class StreamRegistry(Registry):
     """Registry of all streams.

@@ -76,9 +76,12 @@ def test_write_that_failed_half_way_is_not_committed(tmp_path: object) -> None:
         stream = manager.new_stream()
         stream.write(0, memoryview(b"before"))
         manager.commit()
-        with mock.patch.object(manager.container.blocks, "put", side_effect=MemoryError):
-            with pytest.raises(MemoryError):
-                stream.write(5000, memoryview(b"after"))
+        blocks = manager.container.blocks
+        with (
+            mock.patch.object(blocks, "put", side_effect=MemoryError),
+            pytest.raises(MemoryError),
+        ):
+            stream.write(5000, memoryview(b"after"))
         with pytest.raises(TransactionError, match="half-way"):
             manager.commit()
         assert stream.len == 6  # the commit that failed was rolled back

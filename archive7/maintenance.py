@@ -1,0 +1,126 @@
+"""Maintenance: what is done to an archive that is closed: repair, rescue, a header put back.
+
+Owns the public functions for these.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from .archive import secrets_of
+from .creation import Options
+from .headerbackup import restore_header as put_header_back
+from .keys import Identity
+from .mending import RepairReport
+from .repair import repair as write_repair
+from .salvage import Rescue
+from .salvage import rescue as write_rescue
+
+
+def repair(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    apply: bool = False,
+    discard: bool = False,
+    key: bytes | None = None,
+    password: str | bytes | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    identity: Identity | None = None,
+    unauthenticated: bool = False,
+    max_kdf_memory: int = 256 << 20,
+    progress: Callable[[int, int, str], object] | None = None,
+) -> RepairReport:
+    """Write anew what of a damaged archive can be derived from the rest; by default only tell.
+
+    Derived are links between blocks, records and extents of streams (from the blocks), the list
+    of free positions (from the map), trees (from the leaves that are left), names (from entries)
+    and entries (from names and blocks; their modes and times are lost).  Nothing is guessed: what
+    cannot be derived is in the report and stays as it is.  What has lost its name stands in
+    ``/lost+found``.  All of it is one transaction.
+
+    Args:
+        apply: do it; else everything happens to a view of the file in a temporary file, and the
+            report says what would be.
+        discard: also free blocks of files that cannot be put together; get them by `rescue` first.
+        key, password, key_file, identity, unauthenticated, max_kdf_memory: as of `open`.
+        progress: called as ``progress(done, all, what)``.
+
+    Raises: WrongKeyError, FormatError, LockedError; CorruptError where superblock, roots or map
+    are lost: use `rescue`.
+    Cost: two passes over the file; 13 bytes of memory for each block of it.
+    Durable: with `apply`, when this returns.
+    """
+    secrets = secrets_of(key, password, key_file, identity)
+    options = Options(
+        max_kdf_memory_kib=max_kdf_memory >> 10, unauthenticated=unauthenticated or not apply
+    )
+    return write_repair(
+        path, secrets, apply=apply, discard=discard, options=options, progress=progress
+    )
+
+
+def rescue(
+    path: str | os.PathLike[str] | BinaryIO,
+    folder: str | os.PathLike[str],
+    *,
+    key: bytes | None = None,
+    password: str | bytes | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    identity: Identity | None = None,
+    max_kdf_memory: int = 256 << 20,
+    progress: Callable[[int, int, str], object] | None = None,
+) -> Rescue:
+    """Write what can be read of a damaged archive into a new folder; the archive is not changed.
+
+    Works without roots, map, registry or paths, as long as one copy of the superblock is there.
+    What is proved goes below ``files``, what may be an older version below ``unproved``, files
+    with holes (zeros) below ``partial``; ``report.json`` tells of every file.
+
+    Args:
+        folder: new or empty.
+        progress: called as ``progress(done, all, what)``: slots seen, then files written.
+
+    Raises: WrongKeyError, FormatError, SuperblockCorruptError; OSError of the host.
+    Cost: one pass over the file, 32 bytes of memory for each of its blocks.
+    """
+    secrets = secrets_of(key, password, key_file, identity)
+    limit = max_kdf_memory >> 10
+    return write_rescue(path, folder, secrets, max_kdf_memory_kib=limit, progress=progress)
+
+
+def restore_header(
+    path: str | os.PathLike[str] | BinaryIO,
+    backup: str | os.PathLike[str],
+    *,
+    key: bytes | None = None,
+    password: str | bytes | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    identity: Identity | None = None,
+    force: bool = False,
+    max_kdf_memory: int = 256 << 20,
+    lock: bool = True,
+    unauthenticated: bool = False,
+) -> None:
+    """Put a backup that `Keyring.export_header` wrote in the place of an archive's superblock.
+
+    The archive then opens with the secrets of the backup, and with no others.
+
+    Args:
+        path: the archive, closed; its own superblock may be gone.
+        key, password, key_file, identity: what opens the backup.
+        force: also where the archive knows a newer version of its superblock: secrets that were
+            removed since open it again, those that were added do not.
+        max_kdf_memory, lock, unauthenticated: as of `open`.
+
+    Raises: UsageError for the backup of another archive, or an older one without `force`;
+        WrongKeyError; RollbackError where the whole file is older than the backup;
+        CorruptError where no root opens under its key.
+    Durable: when this returns.
+    """
+    secrets = secrets_of(key, password, key_file, identity)
+    options = Options(
+        max_kdf_memory_kib=max_kdf_memory >> 10, lock=lock, unauthenticated=unauthenticated
+    )
+    put_header_back(path, backup, secrets, force=force, options=options)
