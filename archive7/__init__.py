@@ -32,6 +32,7 @@ from .errors import (
     NotPermittedError,
     PathError,
     ReadOnlyError,
+    ReceiptError,
     RecordCorruptError,
     RecoveredWarning,
     RollbackError,
@@ -56,6 +57,7 @@ from .maintenance import repair, rescue, restore_header
 from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
+from .receipt import Receipt
 from .salvage import Rescue, Rescued
 from .search import Found
 from .transfer import Transfer
@@ -97,6 +99,8 @@ __all__ = [
     "PathError",
     "Q",
     "ReadOnlyError",
+    "Receipt",
+    "ReceiptError",
     "Recipient",
     "RecordCorruptError",
     "RecoveredWarning",

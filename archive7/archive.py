@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
+from uuid import UUID
 
 from .attributes import Attributes
 from .check import check_archive
@@ -29,8 +30,11 @@ from .info import ArchiveInfo, describe
 from .keyring import Keyring
 from .keys import Identity, Recipient, read_key_file
 from .keyslots import KdfCost, Secrets
+from .lineage import expect as expecting
+from .lineage import take_receipt
 from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
+from .receipt import Receipt
 from .session import change, query
 from .snapshot import Recovered
 from .transfer import Filter, Progress, Transfer, Wishes
@@ -59,6 +63,8 @@ def open(  # noqa: A001 - the name users know
     max_kdf_memory: int = 256 << 20,
     lock: bool = True,
     unauthenticated: bool = False,
+    expect: Receipt | UUID | str | bytes | None = None,
+    accept_rollback: bool = False,
 ) -> Archive:
     """Open or make an archive.
 
@@ -79,8 +85,12 @@ def open(  # noqa: A001 - the name users know
         lock: False to write without a lock, where you know that nobody else does.
         unauthenticated: write to an archive though a private key alone opened it: anybody who
             has the public key may have made it.
+        expect: a receipt (`Archive.receipt`) of this archive, or its container id: what is older
+            than the receipt, or another archive, is refused before anything is written.
+        accept_rollback: open it though it is older than the receipt: a copy was put back.
 
-    Raises: FileNotFoundError, FileExistsError, LockedError, NotAnArchiveError, VersionError,
+    Raises: RollbackError, ReceiptError where the archive is not what is expected.
+    FileNotFoundError, FileExistsError, LockedError, NotAnArchiveError, VersionError,
     WrongKeyError, CorruptError; UsageError (a ValueError) for a wrong mode or secret;
     UnauthenticatedError.
     """
@@ -96,6 +106,7 @@ def open(  # noqa: A001 - the name users know
         lock=lock,
         unauthenticated=unauthenticated,
         prepare=_format,
+        verify=None if expect is None else expecting(expect, accept_rollback=accept_rollback),
     )
     container = _container(path, kind, secrets, options)
     try:
@@ -223,6 +234,29 @@ class Archive(Attributes):
     def __truediv__(self, path: PathLike | ArchivePath) -> ArchivePath:
         """A path from ``/``, with the methods of `pathlib.Path`."""
         return ArchivePath(self) / path
+
+    def receipt(self) -> Receipt:
+        """A receipt of the present state, which is made durable first: keep it elsewhere.
+
+        Whoever opens the archive with ``expect=`` this receipt is sure that the whole file was
+        not put back to an older copy.  A reader can take one of a commit that is known durable.
+
+        Raises: TransactionError inside a transaction; UsageError for a reader where the last
+        commit may still get lost.
+        """
+        with self._lock:
+            self.check_open()
+            self._check_outside()
+            self._enter()
+            if self._manager.is_readonly:
+                if not self._container.root.is_marked:
+                    raise UsageError(
+                        "the last commit may still get lost in a power cut: take the receipt "
+                        "where the archive is open for writing"
+                    )
+            else:
+                self._commit(durable=True)
+            return take_receipt(self._container)
 
     # --- whole trees
 

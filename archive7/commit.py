@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -61,6 +61,8 @@ class Container(DurableState):
         header: bytes = bytes(ARCHIVE_HEADER.size),
     ) -> None:
         super().__init__(device, superblock, master, readonly=readonly)
+        # told before the first commit of a session, so that it can add something
+        self.on_session: Callable[[], None] | None = None
         self.has_trash = False  # the trash stream was written for the commit that comes
         self._cut_least = _CUT_LEAST
         # A ring that looks settled may not be on the disk: the first commit writes it again.
@@ -205,6 +207,8 @@ class Container(DurableState):
             if durable and self._durable.hash != self.root.hash:
                 self._sync()
             return self.root.number
+        if self.on_session is not None and self.root.session != self._session:
+            self.on_session()
         number = self._next
         self._next += 1
         self.blocks.map.is_changed = True  # also by a fold: a failure has to be rolled back

@@ -29,7 +29,7 @@ from .errors import (
 )
 from .keyslots import KdfCost, Secrets, wipe
 from .layout import ARCHIVE_HEADER, MAGIC, SLOTS_OFFSET
-from .locks import NoLocks
+from .locks import Lock, NoLocks
 from .superblock import create, write_copies
 from .unlock import Unlocked, read, rewrite_damaged_copy
 
@@ -50,6 +50,8 @@ class Options:
         lock: False to do without locks, where the caller knows to be alone.
         unauthenticated: write also where a private key alone opened it.
         prepare: called with a new container before it gets its name.
+        verify: called with a snapshot before anything is written or shown; raises if it is not
+            what is wanted, returns whether it proves who made the archive.
     """
 
     suite: int = SUITE_XAES256GCM
@@ -59,6 +61,7 @@ class Options:
     lock: bool = True
     unauthenticated: bool = False
     prepare: Callable[[Container], None] | None = None
+    verify: Callable[[Container], bool] | None = None
 
 
 def open_container(
@@ -86,10 +89,11 @@ def open_container(
 def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options) -> Container:
     unlocked = read(device, secrets, options.max_kdf_memory_kib)
     try:
+        is_proved = _is_proved(device, unlocked, options)
         if not is_readonly:
-            require_authenticated(unlocked, options)
+            require_authenticated(unlocked, options, is_proved=is_proved)
         container = Container(device, unlocked.superblock, unlocked.master, readonly=is_readonly)
-        container.is_authenticated = unlocked.is_authenticated
+        container.is_authenticated = unlocked.is_authenticated or is_proved
         container.opened_by = unlocked.slot.id
         if unlocked.faults and not is_readonly:
             rewrite_damaged_copy(device, unlocked)
@@ -98,15 +102,30 @@ def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options)
         wipe(unlocked.master)
 
 
-def require_authenticated(unlocked: Unlocked, options: Options) -> None:
+def _is_proved(device: Device, unlocked: Unlocked, options: Options) -> bool:
+    """Look at an archive before it is used; whether that proves who made it."""
+    if options.verify is None:
+        return False
+    container = Container(device, unlocked.superblock, unlocked.master, readonly=True)
+    try:
+        return options.verify(container)
+    finally:
+        container.forget_master()
+        with contextlib.suppress(OSError):  # as when it was taken
+            device.locks.release(Lock.READERS)
+
+
+def require_authenticated(
+    unlocked: Unlocked, options: Options, *, is_proved: bool = False
+) -> None:
     """Refuse to write what anybody may have made, unless the caller says so.
 
-    The one place that decides: what else proves an archive to be the one that is meant, such as
-    a receipt, counts here.
+    Args:
+        is_proved: a receipt proves it.
 
     Raises: UnauthenticatedError.
     """
-    if unlocked.is_authenticated or options.unauthenticated:
+    if unlocked.is_authenticated or options.unauthenticated or is_proved:
         return
     raise UnauthenticatedError(
         "only a private key opened this archive, so whoever has the public key may have made it: "

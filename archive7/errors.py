@@ -108,6 +108,10 @@ class RollbackError(CorruptError):
     """A block, a root or a superblock copy was put back to an older version."""
 
 
+class ReceiptError(CorruptError):
+    """A receipt is not one of this archive, or cannot be compared with it."""
+
+
 class TreeCorruptError(CorruptError):
     """A tree node, a stream record or a directory entry contradicts its surroundings."""
 

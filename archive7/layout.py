@@ -67,12 +67,16 @@ INFO_HEAD: Final = Struct("!HH")
 INFO_END: Final = 0
 INFO_NOTE: Final = 1
 INFO_RECIPIENT: Final = 2
+INFO_OLD_KEY: Final = 3
+INFO_RECEIPT_KEY: Final = 4
 INFO_UNIT: Final = 256  # the sealed part is padded to a multiple: its size tells no label's
 # slot id, created (ns), then the label in UTF-8
 NOTE: Final = Struct("!8sQ")
 MAX_LABEL_SIZE: Final = 255
 # slot id, slot kind, then the recipient's public key
 RECIPIENT: Final = Struct("!8sH")
+# epoch, key of it: the master key of the epoch before, or the receipt key of an earlier one
+OLD_KEY: Final = Struct("!I32s")
 # SHA-256 of all before it; HMAC-SHA256 of all before it, also of the SHA-256
 SUPERBLOCK_TAIL: Final = Struct("!32s32s")
 SUPERBLOCK_BODY_SIZE: Final = SUPERBLOCK_SIZE - SUPERBLOCK_HEAD.size - SUPERBLOCK_TAIL.size
@@ -186,6 +190,15 @@ MAX_TARGET_SIZE: Final = 4095
 TRASH_HEAD: Final = Struct("!I")
 # begin, count
 TRASH_EXTENT: Final = Struct("!II")
+
+# --- lineage stream, receipts
+
+# session id, number of its last commit that was continued
+LINEAGE: Final = Struct("!16sQ")
+# magic, container id, epoch, sequence of the superblock, session id, commit number, hash of the
+# root; behind it the MAC
+RECEIPT: Final = Struct("!4s16sIQ16sQ32s")
+RECEIPT_MAGIC: Final = b"AR7R"
 
 # --- Linux: struct flock, native order (type, whence, start, size, process)
 _FLOCK: Final = Struct("hhqqi4x")

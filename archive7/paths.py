@@ -28,7 +28,7 @@ from .entry import (
     decode_text,
     encode_name,
 )
-from .layout import ID_SIZE, KIND_FILESYSTEM
+from .layout import ID_SIZE, KIND_FILESYSTEM, LINEAGE
 from .streams import DynamicMultiStreamManager
 from .streams.registry import split, tree_in
 
@@ -61,6 +61,22 @@ class FilesystemStreamManager(DynamicMultiStreamManager):
     def _open_special(self) -> None:
         super()._open_special()
         self.paths = tree_in(self._special[self.STREAM_PATHS])
+        self.container.on_session = self._note_session
+
+    def _note_session(self) -> None:
+        """Note which session, and which commit of it, this session continues.
+
+        Called before the first commit of a session.  Cost: one block, 24 bytes of it for good.
+        """
+        container, number = self.container, self.STREAM_LINEAGE
+        if len(container.streams) <= number:
+            return  # a new archive: nothing is continued
+        stream = self._special[number]
+        stream.reload(container.streams[number], None)
+        record = LINEAGE.pack(container.root.session, container.root.number)
+        stream.write(stream.len - stream.len % LINEAGE.size, memoryview(record))
+        stream.finish()
+        container.streams[number] = bytes(stream)
 
     def flush(self) -> None:
         """Bring the state of all open streams and trees into the working state."""

@@ -389,8 +389,22 @@ def with_notes(info: bytes, new: Iterable[Note], drop: Iterable[bytes] = ()) -> 
         for kind, body in _info_items(info)
         if kind not in (INFO_NOTE, INFO_RECIPIENT) or body[:SLOT_ID_SIZE] not in gone
     ]
-    items += [item for note in new for item in note.items()]
-    items.append((INFO_END, b""))
+    return _encode_items(items + [item for note in new for item in note.items()])
+
+
+def info_bodies(info: bytes, wanted: int) -> list[bytes]:
+    """The bodies of the items of one kind."""
+    return [body for kind, body in _info_items(info) if kind == wanted]
+
+
+def with_bodies(info: bytes, kind: int, bodies: Iterable[bytes]) -> bytes:
+    """Return the sealed part with these items of a kind, in the place of those that it has."""
+    items = [(other, body) for other, body in _info_items(info) if other != kind]
+    return _encode_items([*items, *((kind, body) for body in bodies)])
+
+
+def _encode_items(items: list[tuple[int, bytes]]) -> bytes:
+    items = [*items, (INFO_END, b"")]
     data = b"".join(INFO_HEAD.pack(kind, len(body)) + body for kind, body in items)
     return data + bytes(-len(data) % INFO_UNIT)
 

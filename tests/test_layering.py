@@ -62,6 +62,8 @@ LAYERS = (
     "links",
     "deletion",
     "filesystem",
+    "receipt",
+    "lineage",
     "pattern",
     "query",
     "search",
