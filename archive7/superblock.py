@@ -297,24 +297,36 @@ def write_copies(device: Device, superblock: Superblock, master: Buffer) -> None
     """Write both copies, a sync after each; copy A first.
 
     Only where copy A alone is whole, or newer, is B written first: the best copy that the disk
-    has is never the one being overwritten.  The caller has raised the sequence number, and
-    nothing may be written behind this call that relies on it before it returns.
+    has is never the one being overwritten.  What stays meanwhile is written again before, as it
+    is, since after a sync that failed a copy may look whole and not be on the disk.  The caller
+    has raised the sequence number, and nothing may be written behind this call that relies on it
+    before it returns.
 
     Raises: UsageError if the keyslots do not fit; nothing is written then.
     Durable: both copies.  After a power cut in between: the version before, or this one.
     """
     encoded = encode(superblock, master)
-    for offset in _write_order(device):
-        device.pwrite(encoded, offset)
-        device.sync()
+    first, second = _write_order(device)
+    kept = read_copy(device, SUPERBLOCK_OFFSETS.index(second))
+    if isinstance(kept, Copy):
+        write_copy(device, kept.encoded, second)
+    write_copy(device, encoded, first)
+    write_copy(device, encoded, second)
 
 
-def _write_order(device: Device) -> Iterable[int]:
+def write_copy(device: Device, encoded: bytes, offset: int) -> None:
+    """Write one copy.  Durable: when this returns."""
+    device.pwrite(encoded, offset)
+    device.sync()
+
+
+def _write_order(device: Device) -> tuple[int, int]:
     one, other = (
         found.superblock.sequence if isinstance(found, Copy) else -1
         for found in (read_copy(device, 0), read_copy(device, 1))
     )
-    return reversed(SUPERBLOCK_OFFSETS) if one > other else SUPERBLOCK_OFFSETS
+    a, b = SUPERBLOCK_OFFSETS
+    return (b, a) if one > other else (a, b)
 
 
 # --- the sealed part

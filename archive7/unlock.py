@@ -34,9 +34,18 @@ from .layout import (
     SLOT_PASSPHRASE,
     SLOT_RAW,
     SLOT_X25519,
+    SUPERBLOCK_OFFSETS,
     VERSION_MAJOR,
 )
-from .superblock import Copy, CopyFault, FaultKind, Superblock, read_copy, require_known
+from .superblock import (
+    Copy,
+    CopyFault,
+    FaultKind,
+    Superblock,
+    read_copy,
+    require_known,
+    write_copy,
+)
 
 # What text-mode transfers make of the magic: line ends translated, the top bit cut, recoded.
 _TRANSLATED: Final = (
@@ -119,14 +128,16 @@ def read(
 def rewrite_damaged_copy(device: Device, unlocked: Unlocked) -> None:
     """Write the copies that `unlocked.faults` names again, as the genuine one is.
 
-    Only for a writer, after the roots have confirmed the superblock's sequence number: else an
-    older superblock that someone put back would be made to last.
+    The genuine one is written first, since after a sync that failed it may only look as if it
+    were on the disk.  Only for a writer, after the roots have confirmed the superblock's sequence
+    number: else an older superblock that someone put back would be made to last.
 
-    Durable: the copy; a power cut meanwhile leaves the genuine one as it is.
+    Durable: both copies; a power cut meanwhile leaves one of them.
     """
-    for fault in unlocked.faults:
-        device.pwrite(unlocked.encoded, fault.offset)
-        device.sync()
+    bad = [fault.offset for fault in unlocked.faults]
+    if bad:
+        for offset in (*(at for at in SUPERBLOCK_OFFSETS if at not in bad), *bad):
+            write_copy(device, unlocked.encoded, offset)
 
 
 # --- the search for a slot that opens

@@ -26,7 +26,7 @@ _DEFAULT: Final = KdfCost()
 
 @click.group()
 def keys() -> None:
-    """Secrets of an archive: list, add, remove, change, generate; backup of its header.
+    """List, add, remove, change secrets; back up the header.
 
     Each keyslot of an archive is opened by one secret: a password, a key, or the private key
     that belongs to a public one.

@@ -564,7 +564,8 @@ def test_repair_of_nothing_writes_nothing() -> None:
     rewrite_damaged_copy(device, read(device, RAW))
 
 
-def test_repair_is_synced_and_leaves_the_good_copy_alone() -> None:
+def test_repair_writes_the_good_copy_as_it_is_and_then_the_other() -> None:
+    """After a sync that failed the good one may only look as if it were on the disk."""
     events: list[object] = []
 
     class Recorder(MemoryDevice):
@@ -578,7 +579,8 @@ def test_repair_is_synced_and_leaves_the_good_copy_alone() -> None:
     old, new = versions()
     device = Recorder(old + new)
     rewrite_damaged_copy(device, read(device, RAW))
-    assert events == [0, "sync"]
+    assert events == [32768, "sync", 0, "sync"]
+    assert device.pread(65536, 0) == new + new
 
 
 # --- tears
