@@ -35,6 +35,7 @@ from .errors import (
     ReceiptError,
     RecordCorruptError,
     RecoveredWarning,
+    RekeyedError,
     RollbackError,
     SnapshotExpiredError,
     SuiteUnavailableError,
@@ -58,6 +59,7 @@ from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
 from .receipt import Receipt
+from .rekey import RekeyReport
 from .salvage import Rescue, Rescued
 from .search import Found
 from .transfer import Transfer
@@ -104,6 +106,8 @@ __all__ = [
     "Recipient",
     "RecordCorruptError",
     "RecoveredWarning",
+    "RekeyReport",
+    "RekeyedError",
     "RepairReport",
     "Rescue",
     "Rescued",

@@ -7,17 +7,14 @@ Assembles the layers; does no work of its own.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
 from uuid import UUID
 
-from .attributes import Attributes
 from .check import check_archive
 from .commit import Container
-from .compact import Compaction, Compactor
 from .creation import Options, create_container, open_container
 from .crypto import SUITES
 from .errors import UsageError
@@ -38,6 +35,7 @@ from .receipt import Receipt
 from .session import change, query
 from .snapshot import Recovered
 from .transfer import Filter, Progress, Transfer, Wishes
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from typing import Self
@@ -163,7 +161,7 @@ def _exists(path: str | os.PathLike[str] | BinaryIO) -> bool:
     return path.seek(0, os.SEEK_END) > 0
 
 
-class Archive(Attributes):
+class Archive(Upkeep):
     """An encrypted filesystem in one file.  Made by `archive7.open`.
 
     Paths are POSIX, absolute or relative to ``/``, `str` or `PurePosixPath`.  Methods have the
@@ -354,44 +352,6 @@ class Archive(Attributes):
             if not self._manager.is_readonly:
                 self._commit()
         return check_archive(self._manager, self._filesystem, level, progress)
-
-    def compact(
-        self,
-        *,
-        progress: Callable[[int, int, str], object] | None = None,
-        seconds: float | None = None,
-        force: bool = False,
-    ) -> Compaction:
-        """Lay the blocks out in order and give free space back, in many small transactions.
-
-        It may be stopped at any time, by Ctrl-C too, and goes on at the next call; other threads
-        go on using the archive meanwhile.  It stops, and says why, where a reader in another
-        process holds an older commit.  For a while the file grows by up to 1/64 or 64 MiB.
-
-        Args:
-            progress: called as ``progress(done blocks, all blocks, "compact")``.
-            seconds: stop after so long.
-            force: also where little is free and in disorder.
-
-        Raises: FullError without room for a window; TransactionError inside a transaction.
-        Cost: every block out of order is read and written twice.  Durable: when this returns.
-        """
-        end = None if seconds is None else time.monotonic() + seconds
-        with self._outside_commit():
-            before, compactor = self._container.device.size(), Compactor(self._container)
-            reason = "" if force or compactor.is_needed() else "nothing to do"
-        while not (reason or compactor.is_complete):
-            with self._outside_commit():
-                if compactor.is_blocked():
-                    reason = "a reader holds an older commit"
-                else:
-                    compactor.step()
-            if progress is not None:
-                progress(compactor.done, compactor.total, "compact")
-            if end is not None and time.monotonic() > end and not compactor.is_complete:
-                reason = "out of time"
-        after, is_complete = self._container.device.size(), reason in ("", "nothing to do")
-        return Compaction(before, after, compactor.moved, is_complete, reason)
 
     @query
     def info(self) -> ArchiveInfo:

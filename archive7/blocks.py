@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from .crypto import BlockCipher
+from .crypto import BlockCipher, OpenInto
 from .device import Buffer, Device
 from .errors import FullError
 from .layout import (
@@ -60,6 +60,7 @@ class BlockStore(BlockReader):
             self.map = Map(self, 0, NO_ENTRY, {}, slots.release, slots.release_all)
         self._inside: set[int] = set()  # changed blocks that `write_inside` wrote to
         self.commit_number = 0
+        self._resealed = bytearray(PLAIN_SIZE)  # where a block is opened to be sealed anew
         self.relieve: Callable[[int], bool] = _no_relief
 
     # --- changing
@@ -312,6 +313,54 @@ class BlockStore(BlockReader):
                 size = (i - begin) * BLOCK_SIZE
                 yield self._device.pread(size, slot_offset(slots[begin])).ljust(size, b"\0")
                 begin = i
+
+    def reseal(self, positions: Sequence[int], openers: tuple[OpenInto, OpenInto]) -> list[int]:
+        """Seal up to 256 blocks at rising positions anew, under the key that seals now.
+
+        Args:
+            openers: under the key that seals now (such blocks stay), and under the one before.
+
+        Returns: positions of blocks that do not open, or whose digest is wrong; they stay.
+        """
+        bad: list[int] = []
+        plains = self._opened(positions, openers, bad)
+        run = self._run
+        good: list[int] = []
+
+        def taken() -> Iterator[Buffer]:
+            for position, plain in plains:
+                good.append(position)
+                yield plain
+
+        tags = self._cipher.seal_run(run, taken(), len(positions))[: len(good)]
+        self.counts.sealed += len(good)
+        extents = self._place(len(good)) if good else []
+        self.counts.written += len(good) * BLOCK_SIZE
+        slots = [slot + i for slot, size in extents for i in range(size)]
+        self.map.set_many(good, slots, tags)
+        return bad
+
+    def _opened(
+        self, positions: Sequence[int], openers: tuple[OpenInto, OpenInto], bad: list[int]
+    ) -> Iterator[tuple[int, Buffer]]:
+        """The plaintexts of blocks with the digest of this commit; those that are bad left out."""
+        digest, size = self._cipher.digester(self.commit_number), self._cipher.digest_size
+        entries = [self.map.get(position) for position in positions]
+        (open_new, open_old), view, at = openers, memoryview(self._resealed), 0
+        for sealed in self._sealed_runs(entries):
+            for start in range(0, len(sealed), BLOCK_SIZE):
+                position, entry = positions[at], entries[at]
+                at += 1
+                if open_old(memoryview(sealed), start, entry[4:], view):
+                    found = digest(view[_HEAD:])
+                    if found[:size] == view[_DIGEST][:size]:
+                        view[_DIGEST] = found
+                        self.counts.opened += 1
+                        yield position, view
+                        continue
+                elif open_new(memoryview(sealed), start, entry[4:], view):
+                    continue
+                bad.append(position)
 
     # --- the whole store
 

@@ -16,7 +16,8 @@ from typing import Final
 
 from .device import Buffer, Device
 from .durability import DurableState
-from .errors import SyncFailedError
+from .epochs import PairedCipher
+from .errors import Archive7Error, SyncFailedError
 from .layout import (
     ARCHIVE_HEADER,
     BLOCK_SIZE,
@@ -28,9 +29,10 @@ from .layout import (
 )
 from .locks import Lock
 from .reserve import Reserve
-from .root import Root, first_root, slot_offset
+from .root import Ring, Root, first_root, slot_offset
 from .savepoint import Savepoint
 from .slots import SlotTable
+from .snapshot import ciphers_of
 from .superblock import Superblock, encode, write_copies
 from .tail import lower_tail
 
@@ -326,6 +328,67 @@ class Container(DurableState):
         self.superblock = new
         self._commit_anew()
         self._settle(self.root, self._place, self._base_place)
+
+    def switch_key(self, new: Superblock, master: Buffer) -> None:
+        """Put a superblock of the next epoch in force, whose sealed part has the present key.
+
+        A durable commit; all map nodes and a root under the new key into free slots and a place
+        of the ring, sync; copy A, sync, copy B, sync; commit, settle.  Until the copies are
+        written everything is as it was for whoever opens the archive.  Afterwards roots and nodes
+        open under the new key only, blocks of data under both.
+
+        Raises: UsageError if the keyslots do not fit, with nothing changed; after that whatever
+            fails ends the session: the archive has to be opened anew, in the old epoch or the new.
+        Durable: the new epoch.  Source: docs/design.rst, "A new master key".
+        """
+        self.check_writable()
+        encode(new, master)
+        number = self._commit_anew()
+        new = replace(new, sequence=self.superblock.sequence + 1, commit=number)
+        try:
+            self._write_epoch(new, master)
+            write_copies(self.device, new, master)
+        except BaseException as error:
+            self._fail()
+            if isinstance(error, OSError) and not isinstance(error, Archive7Error):
+                raise SyncFailedError(
+                    error.errno, "changing the key failed: reopen the archive to go on",
+                    self.device.name,
+                ) from error  # fmt: skip
+            raise
+        self.forget_master()
+        self.master = bytearray(master)
+        self._durable, self._place, self._base_place = self.root, self._root_place, None
+        self._commit_anew()
+        self._settle(self.root, self._place, self._base_place)
+
+    def _write_epoch(self, new: Superblock, master: Buffer) -> None:
+        """All map nodes and a root under a new key, synced; nothing refers to them yet."""
+        chart, old_nodes = self.blocks.map, self._ciphers[1]
+        data, node, root_cipher = ciphers_of(new, master)
+        self.blocks.use_ciphers(data, PairedCipher(node, old_nodes))
+        for level, ordinal in [(level, ordinal) for level, ordinal, _, _ in chart.walk()]:
+            chart.rewrite(level, ordinal)
+        self._write_state(fold=True)
+        self._sync_device()
+        self._ciphers = data, node
+        self.blocks.use_ciphers(data, node)
+        self.superblock, self.ring = new, Ring(self.device, root_cipher)
+        root, encoded = self._new_root(self._next, True).with_hash()
+        self._next += 1
+        self.blocks.commit_number = self._next
+        self._write_root(root, self.ring.seal(root, encoded))
+        self._sync_device()
+
+    def end_old_key(self, new: Superblock) -> None:
+        """All blocks are sealed under the present key: forget the one before.
+
+        Durable: when this returns.
+        """
+        self.change_superblock(new)
+        data, node, _ = ciphers_of(self.superblock, self.master)
+        self._ciphers = data, node
+        self.blocks.use_ciphers(data, node)
 
     def _commit_anew(self) -> int:
         """Commit durably even if nothing changed: a ring that only looks settled may not be."""

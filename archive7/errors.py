@@ -124,6 +124,10 @@ class SnapshotExpiredError(Archive7Error):
     """The snapshot of this reader was overwritten by the writer: call refresh() and retry."""
 
 
+class RekeyedError(SnapshotExpiredError):
+    """The master key was changed meanwhile: close the archive and open it again."""
+
+
 class RecoveredWarning(RuntimeWarning):
     """The newest commit was not whole: the archive opened in an earlier one."""
 

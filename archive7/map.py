@@ -288,6 +288,7 @@ class Map:
 
     def rewrite(self, level: int, ordinal: int) -> None:
         """Have a node written anew by the next `write`, with the same entries."""
+        self._make_room()
         self._change(level, ordinal)
         self.is_changed = True
 

@@ -80,6 +80,11 @@ class BlockReader:
         self.counts = IoCounts()
         self.explain: Callable[[int, Entry], None] = _no_explanation
 
+    def use_ciphers(self, data: BlockCipher, node: BlockCipher) -> None:
+        """Go on with other keys; what is cached stays."""
+        self._cipher, self._node_cipher = data, node
+        self._open_into = data.opener()
+
     @cached_property
     def _run(self) -> RunBuffer:
         return self._cipher.run_buffer(MAX_RUN, _HEAD)

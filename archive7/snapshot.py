@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from .blocks import BlockStore
-from .crypto import KIND_DATA, KIND_NODE, KIND_ROOT, block_cipher
+from .crypto import KIND_DATA, KIND_NODE, KIND_ROOT, BlockCipher, block_cipher
 from .device import Buffer, Device
+from .epochs import PairedCipher, old_key
 from .errors import (
     ClosedError,
     CorruptError,
     RecoveredWarning,
+    RekeyedError,
     RollbackError,
     SnapshotExpiredError,
 )
@@ -34,7 +36,7 @@ from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
 from .positions import PositionTable
 from .root import Ring, Root, slot_offset
 from .slots import SlotTable
-from .superblock import Superblock, newest_genuine, require_known
+from .superblock import Copy, Superblock, newest_genuine, read_copy, require_known
 
 _OPEN_TRIES: Final = 100
 
@@ -58,6 +60,19 @@ def _end_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_end_in_child)
+
+
+def ciphers_of(superblock: Superblock, master: Buffer) -> tuple[BlockCipher, ...]:
+    """The ciphers for data, map nodes and roots."""
+    suite, container = superblock.suite, superblock.container
+    data, node, root = (
+        block_cipher(suite, master, container, superblock.epoch, kind)
+        for kind in (KIND_DATA, KIND_NODE, KIND_ROOT)
+    )
+    old = old_key(superblock)
+    if old is not None:
+        data = PairedCipher(data, block_cipher(suite, old.master, container, old.epoch, KIND_DATA))
+    return data, node, root
 
 
 class Snapshot:
@@ -104,12 +119,14 @@ class Snapshot:
         self.late: list[Callable[[], None]] = []
         self._is_closed = False
         _snapshots.add(self)
-        data, node, root = (
-            block_cipher(superblock.suite, master, superblock.container, superblock.epoch, kind)
-            for kind in (KIND_DATA, KIND_NODE, KIND_ROOT)
-        )
+        data, node, root = ciphers_of(superblock, master)
         self._ciphers = data, node
         self.ring = Ring(device, root)
+
+    @property
+    def data_cipher(self) -> BlockCipher:
+        """What seals and opens blocks of data."""
+        return self._ciphers[0]
 
     @property
     def is_readonly(self) -> bool:
@@ -192,6 +209,20 @@ class Snapshot:
             require_known(found)
             self.superblock = found
 
+    def _check_epoch(self) -> None:
+        """Raise RekeyedError where another master key is in force by now."""
+        known = self.superblock
+        copies = [read_copy(self.device, 0), read_copy(self.device, 1)]
+        for copy in copies:
+            if (
+                isinstance(copy, Copy)
+                and copy.superblock.container == known.container
+                and copy.superblock.epoch > known.epoch
+            ):
+                raise RekeyedError(
+                    "the master key was changed meanwhile: close the archive and open it again"
+                )
+
     def forget_master(self) -> None:
         """Overwrite the master key."""
         wipe(self.master)
@@ -220,6 +251,7 @@ class Snapshot:
                 except CorruptError:
                     if self.ring.raw() != raw:
                         continue
+                    self._check_epoch()
                     raise
                 if choice.skipped and self.ring.raw() != raw:
                     continue
@@ -252,6 +284,7 @@ class Snapshot:
         """Raise SnapshotExpiredError if the newest root has another entry for `position`."""
         roots = self.ring.read()
         if not roots:
+            self._check_epoch()
             return
         newest = max(roots.values(), key=lambda r: r.number)
         if newest.hash == self.root.hash:
