@@ -24,6 +24,7 @@ from archive7.errors import (
     VersionError,
     WrongKeyError,
 )
+from archive7.keys import Identity
 from archive7.keyslots import KdfCost, Keyslot, Secrets, seal_slots
 from archive7.layout import MAGIC, SUPERBLOCK_HEAD, SUPERBLOCK_OFFSETS, SUPERBLOCK_SIZE
 from archive7.superblock import FaultKind
@@ -776,7 +777,10 @@ def test_vector(name: str) -> None:
         data[at : at + len(run) // 2] = bytes.fromhex(run)
     secret = vector["secret"]
     key = bytes.fromhex(secret["key"]) if "key" in secret else None
-    secrets = Secrets(key=key, password=secret.get("password"))
+    identity = secret.get("identity")
+    if identity is not None:
+        identity = Identity(identity["kind"], bytes.fromhex(identity["private"]))
+    secrets = Secrets(key=key, password=secret.get("password"), identity=identity)
     expect = vector["expect"]
     if "error" in expect:
         with pytest.raises(DOCUMENTED) as caught:

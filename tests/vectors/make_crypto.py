@@ -6,6 +6,9 @@ Everything random comes from one SHAKE-128 stream per vector, so a run changes n
 format changed.  One vector a file, one fault a vector: `<layer>_<fault>.json`.  `file` holds the
 runs of a container's first bytes that are not zero; `secret` what is offered; `expect` either what
 opens or the error that must come out.
+
+HPKE draws its keys inside the crypto library, out of reach: vectors of recipients were made once
+and are kept as they are, if they are there.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from archive7.crypto import (
     sha256,
     subkey,
 )
+from archive7.keys import Identity
 from archive7.keyslots import KdfCost, Keyslot, Secrets, seal_slots
 from archive7.layout import BLOCK_HEAD, PLAIN_SIZE, SUPERBLOCK_HEAD, SUPERBLOCK_SIZE
 
@@ -70,6 +74,18 @@ def seeded(name: str) -> Iterator[None]:
 
 def vector(function: Callable[[], Vector]) -> Callable[[], Vector]:
     VECTORS[function.__name__] = function
+    return function
+
+
+def frozen(function: Callable[[], Vector]) -> Callable[[], Vector]:
+    """A vector that cannot be made twice: what is there stays."""
+    path = FOLDER / f"{function.__name__}.json"
+
+    def kept() -> Vector:
+        found: Vector = json.loads(path.read_text("ascii")) if path.exists() else function()
+        return found
+
+    VECTORS[function.__name__] = kept
     return function
 
 
@@ -157,6 +173,40 @@ def keyslot_raw() -> Vector:
 @vector
 def keyslot_passphrase() -> Vector:
     return {"secret": {"password": PASSWORD}, **keyslot(Secrets(password=PASSWORD_NFC))}
+
+
+IDENTITIES = {
+    "x25519": Identity("x25519", hashlib.shake_128(b"x25519").digest(32)),
+    "hybrid": Identity("hybrid", hashlib.shake_128(b"hybrid").digest(96)),
+}
+
+
+def recipient_slot(kind: str) -> Vector:
+    identity = IDENTITIES[kind]
+    secrets = Secrets(recipients=(identity.recipient,))
+    [slot] = seal_slots(secrets, FLOOR, bytearray(MASTER), CONTAINER, 7)
+    return {
+        "identity": {"kind": kind, "private": identity.private.hex()},
+        "public": identity.recipient.public.hex(),
+        "container": CONTAINER.hex(),
+        "epoch": 7,
+        "kind": slot.kind,
+        "body": slot.body.hex(),
+        "info": (
+            b"archive7/3 recipient" + CONTAINER + b"\0\0\0\7" + bytes([0, slot.kind]) + slot.id
+        ).hex(),
+        "master": MASTER.hex(),
+    }
+
+
+@frozen
+def keyslot_x25519() -> Vector:
+    return recipient_slot("x25519")
+
+
+@frozen
+def keyslot_hybrid() -> Vector:
+    return recipient_slot("hybrid")
 
 
 # --- superblocks
@@ -488,6 +538,49 @@ for _name, _field, _value in (
     ("lanes_most", 2, 2**32 - 1),
 ):
     VECTORS[f"superblock_kdf_{_name}"] = lambda f=_field, v=_value: hostile_cost(f, v)  # type: ignore[misc]
+
+
+def received(kind: str, about: str, expect: dict[str, Any], bit: int | None = None) -> Vector:
+    """A superblock for one recipient; with one bit of what was encapsulated flipped."""
+    identity = IDENTITIES[kind]
+    copy = encoded(Secrets(key=KEY, recipients=(identity.recipient,)))
+    if bit is not None:
+        head_and_raw = SUPERBLOCK_HEAD.size + 4 + 120
+        copy = resummed(flipped(copy, head_and_raw + 4 + 8 + 5, bit))
+    secret = {"identity": {"kind": kind, "private": identity.private.hex()}}
+    return case(about, copy * 2, expect, **secret)
+
+
+@frozen
+def superblock_x25519() -> Vector:
+    return received("x25519", "opened by an X25519 private key", opens(1))
+
+
+@frozen
+def superblock_hybrid() -> Vector:
+    return received("hybrid", "opened by a hybrid private key", opens(1))
+
+
+@frozen
+def superblock_x25519_changed() -> Vector:
+    return received("x25519", "a bit of the sealed master key", error("WrongKeyError"), 3)
+
+
+@frozen
+def superblock_hybrid_changed() -> Vector:
+    return received("hybrid", "a bit of the sealed master key", error("WrongKeyError"), 3)
+
+
+@frozen
+def superblock_thirteen_recipients() -> Vector:
+    identity = IDENTITIES["x25519"]
+    superblock, master = made(Secrets(key=KEY, recipients=(identity.recipient,)))
+    raw, spare = superblock.slots
+    slots = (raw, *(replace(spare, body=bytes([i]) * 8 + spare.body[8:]) for i in range(13)))
+    with mock.patch.object(sb, "MAX_RECIPIENT_SLOTS", 13):
+        copy = sb.encode(replace(superblock, slots=slots), master)
+    secret = {"identity": {"kind": "x25519", "private": identity.private.hex()}}
+    return case("thirteen recipient slots", copy * 2, error("KdfLimitError"), **secret)
 
 
 def encode_json(data: Vector) -> str:
