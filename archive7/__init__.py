@@ -53,8 +53,8 @@ from .header import ArchiveHeader
 from .info import ArchiveInfo
 from .keyring import KeyInfo, Keyring
 from .keys import Identity, Recipient
-from .keyslots import KdfCost
-from .maintenance import repair, rescue, restore_header
+from .keyslots import KdfCost, Secrets
+from .maintenance import repair, rescue, restore_header, shred
 from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
@@ -112,6 +112,7 @@ __all__ = [
     "Rescue",
     "Rescued",
     "RollbackError",
+    "Secrets",
     "SnapshotExpiredError",
     "SuiteUnavailableError",
     "SuperblockCorruptError",
@@ -128,4 +129,5 @@ __all__ = [
     "repair",
     "rescue",
     "restore_header",
+    "shred",
 ]

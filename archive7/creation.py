@@ -161,7 +161,7 @@ def create_container(
     if device.size():
         if not replace:
             raise ExistsError(17, "the file object is not empty", device.name)
-        _require_ours(device)
+        require_ours(device)
         device.truncate(0)
     return _fill(device, secrets, chosen)
 
@@ -196,7 +196,7 @@ def _fill(device: Device, secrets: Secrets, options: Options) -> Container:
         wipe(master)
 
 
-def _require_ours(device: Device) -> None:
+def require_ours(device: Device) -> None:
     """Refuse to replace a non-empty file that is no container."""
     if device.size() and device.pread(len(MAGIC), 0) != MAGIC:
         raise NotAnArchiveError(
@@ -216,7 +216,7 @@ def _create_file(path: Path, secrets: Secrets, replace: bool, options: Options) 
     try:
         if old is not None:
             old.lock_writer()
-            _require_ours(old)
+            require_ours(old)
         device = FileDevice(temporary, create=True)
         device.lock_writer()
         container = _fill(device, secrets, options)

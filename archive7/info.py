@@ -7,6 +7,7 @@ from uuid import UUID
 
 from .commit import Container
 from .crypto import SUITES
+from .epochs import old_key
 from .header import decode_header
 from .layout import ARCHIVE_HEADER, BLOCK_SIZE
 
@@ -29,6 +30,8 @@ class ArchiveInfo:
         keyslots: kinds of the keyslots, in the order in which they were added.
         is_authenticated: False where a private key alone opened it: whoever has the public key
             may have made the archive.
+        epoch: number of the master key.
+        is_rekeying: a change of the master key was begun and has not ended.
     """
 
     name: str
@@ -51,6 +54,8 @@ class ArchiveInfo:
     sealed: int
     keyslots: tuple[str, ...]
     is_authenticated: bool
+    epoch: int
+    is_rekeying: bool
 
 
 def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
@@ -79,4 +84,6 @@ def describe(container: Container, name: str, mode: str) -> ArchiveInfo:
         sealed=root.sealed,
         keyslots=tuple(slot.kind_name for slot in container.superblock.slots),
         is_authenticated=container.is_authenticated,
+        epoch=container.superblock.epoch,
+        is_rekeying=old_key(container.superblock) is not None,
     )

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from .archive import secrets_of
-from .creation import Options
+from .creation import Options, require_ours
+from .device import FileDevice
 from .headerbackup import restore_header as put_header_back
 from .keys import Identity
+from .layout import RING_OFFSET
 from .mending import RepairReport
 from .repair import repair as write_repair
 from .salvage import Rescue
@@ -124,3 +126,24 @@ def restore_header(
         max_kdf_memory_kib=max_kdf_memory >> 10, lock=lock, unauthenticated=unauthenticated
     )
     put_header_back(path, backup, secrets, force=force, options=options)
+
+
+def shred(path: str | os.PathLike[str]) -> None:
+    """Destroy what opens an archive: both copies of its superblock, with all keyslots.
+
+    No secret is needed.  The rest of the file stays; without the master key it is noise.  Out of
+    reach are copies of the file, backups of the header, and what the storage keeps on its own:
+    flash memory writes elsewhere and erases later, filesystems may have snapshots.
+
+    Raises: FileNotFoundError, LockedError while a writer has it open; NotAnArchiveError.
+    Durable: when this returns, as far as the storage tells.
+    """
+    device = FileDevice(path)
+    try:
+        device.lock_writer()
+        require_ours(device)
+        for data in (os.urandom(RING_OFFSET), bytes(RING_OFFSET)):
+            device.pwrite(data, 0)
+            device.sync()
+    finally:
+        device.close()

@@ -164,16 +164,24 @@ def deleted(vault: Vault, is_json: bool) -> None:
 
 @click.command()
 @takes_vault
+@click.option(
+    "--receipt", "is_receipt", is_flag=True, help="A receipt instead: keep it, for --expect."
+)
 @as_json
 @vault_options
-def info(vault: Vault, is_json: bool) -> None:
+def info(vault: Vault, is_receipt: bool, is_json: bool) -> None:
     """Tell suite, format, sizes and commits.
 
     \b
       ar7 info vault.ar7
       ar7 info --json vault.ar7
+      ar7 info --receipt vault.ar7 > vault.receipt
     """
     with vault.reading() as archive:
+        if is_receipt:
+            receipt = str(archive.receipt())
+            say_json({"vault": vault.path, "receipt": receipt}) if is_json else say(receipt)
+            return
         facts = dataclasses.asdict(archive.info())
     created = iso_text(facts.pop("created"))
     del facts["name"], facts["mode"]  # of this call, not of the archive

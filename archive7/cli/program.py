@@ -28,6 +28,7 @@ from .maintenance import compact, repair, rescue
 from .pack import add, create, extract
 from .report import drop_stdout, fail
 from .tree import tree
+from .trust import rekey, shred
 
 
 class Program(click.Group):
@@ -107,6 +108,6 @@ def program() -> None:
 
 for _command in (
     create, add, ls, tree, find, cat, put, get, extract, rm, deleted, undelete, cp, mkdir, mv,
-    info, keys, check, compact, repair, rescue, demo,
+    info, keys, rekey, shred, check, compact, repair, rescue, demo,
 ):  # fmt: skip
     program.add_command(_command)

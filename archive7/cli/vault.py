@@ -37,6 +37,7 @@ from .secret import Secret, Sources, find_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MAX_RECEIPT: Final = 1000  # characters of a file with a receipt
 _MIB: Final = 1 << 20  # bytes
 
 
@@ -48,6 +49,8 @@ class Vault:
     sources: Sources
     max_kdf_memory: int | None
     is_unauthenticated: bool
+    expect: str | None
+    accept_rollback: bool
     is_quiet: bool
 
     @contextmanager
@@ -182,6 +185,22 @@ class Vault:
             return {}
         return {"max_kdf_memory": self.max_kdf_memory * _MIB}
 
+    def _expected(self) -> str:
+        """The receipt or id that was given, or stands in a file of that name."""
+        assert self.expect is not None  # noqa: S101 - asked for only then
+        if not os.path.isfile(self.expect):
+            return self.expect
+        with open(self.expect, encoding="ascii", errors="replace") as file:
+            return file.read(_MAX_RECEIPT).strip()
+
+    def opener(self) -> Secret:
+        """The secret that opens the archive."""
+        return self._secret()
+
+    def require(self) -> None:
+        """Say that there is no such file."""
+        self._require()
+
     def _not_proved(self) -> Refusal:
         return Refusal(
             f"{self.path}: only a private key opened it, so whoever has the public key may have "
@@ -199,6 +218,8 @@ class Vault:
 
     def _open(self, mode: str, secret: Secret, **options: Any) -> Archive:
         options |= {"unauthenticated": self.is_unauthenticated, **vars(secret), **self._limits()}
+        if self.expect is not None and mode != "x":
+            options |= {"expect": self._expected(), "accept_rollback": self.accept_rollback}
         try:
             return archive7.open(self.path, mode, **options)
         except UnauthenticatedError:
@@ -234,11 +255,15 @@ def takes_vault(command: F) -> F:
         identity_file: str | None,
         max_kdf_memory: int | None,
         is_unauthenticated: bool,
+        expect: str | None,
+        accept_rollback: bool,
         is_quiet: bool,
         **rest: Any,
     ) -> Any:
         sources = Sources(password_file, key_file, identity_file)
-        opened = Vault(vault, sources, max_kdf_memory, is_unauthenticated, is_quiet)
+        opened = Vault(
+            vault, sources, max_kdf_memory, is_unauthenticated, expect, accept_rollback, is_quiet
+        )
         return command(opened, **rest)
 
     wrapped: F = click.argument("vault", metavar="VAULT")(with_vault)  # type: ignore[assignment]
@@ -275,6 +300,14 @@ _OPTIONS: Final = (
         "is_unauthenticated",
         is_flag=True,
         help="Write though a private key alone opens it.",
+    ),
+    click.option(
+        "--expect",
+        metavar="RECEIPT",
+        help="Refuse what is older than this receipt (see info --receipt), or another archive id.",
+    ),
+    click.option(
+        "--accept-rollback", is_flag=True, help="Open it though it is older than the receipt."
     ),
     click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Only errors, no progress."),
 )

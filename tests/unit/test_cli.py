@@ -18,7 +18,7 @@ from tests.unit.command import KEY, Ar7
 
 VERBS = (
     "add cat check compact cp create deleted demo extract find get info keys ls mkdir mv put "
-    "repair rescue rm tree undelete"
+    "rekey repair rescue rm shred tree undelete"
 ).split()
 
 
