@@ -87,26 +87,23 @@ def open(  # noqa: A001 - the name users know
             than the receipt, or another archive, is refused before anything is written.
         accept_rollback: open it though it is older than the receipt: a copy was put back.
 
-    Raises: RollbackError, ReceiptError where the archive is not what is expected.
-    FileNotFoundError, FileExistsError, LockedError, NotAnArchiveError, VersionError,
+    Raises: FileNotFoundError, FileExistsError, LockedError, NotAnArchiveError, VersionError,
     WrongKeyError, CorruptError; UsageError (a ValueError) for a wrong mode or secret;
-    UnauthenticatedError.
+    UnauthenticatedError; RollbackError, ReceiptError where it is not what is expected.
     """
     kind = _check_mode(mode)
     if suite not in _SUITES:
         raise UsageError(f"unknown suite {suite!r}: use one of {', '.join(sorted(_SUITES))}")
     secrets = secrets_of(key, password, key_file, identity, recipients)
+    verify = None if expect is None else expecting(expect, accept_rollback=accept_rollback)
+    first = (header or ArchiveHeader(title)).encode()
     options = Options(
-        suite=_SUITES[suite],
-        kdf=kdf,
-        header=(header or ArchiveHeader(title)).encode(),
-        max_kdf_memory_kib=max_kdf_memory >> 10,
-        lock=lock,
-        unauthenticated=unauthenticated,
-        prepare=_format,
-        verify=None if expect is None else expecting(expect, accept_rollback=accept_rollback),
+        _SUITES[suite], kdf, first, max_kdf_memory >> 10, lock, unauthenticated, _format, verify
     )
-    container = _container(path, kind, secrets, options)
+    return _over(_container(path, kind, secrets, options), mode)
+
+
+def _over(container: Container, mode: str) -> Archive:
     try:
         return Archive(FilesystemStreamManager("", b"", container=container), mode)
     except BaseException:

@@ -8,6 +8,7 @@ secrets comes back only by force.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 
@@ -17,8 +18,9 @@ from .crypto import KIND_ROOT, block_cipher
 from .device import Device, FileDevice
 from .errors import CorruptError, UsageError
 from .keyslots import Secrets, wipe
-from .layout import SUPERBLOCK_SIZE
+from .layout import KIND_FILESYSTEM, SUPERBLOCK_SIZE
 from .locks import NoLocks
+from .paths import FilesystemStreamManager
 from .root import Ring
 from .superblock import Copy, genuine_copies, read_copy
 from .unlock import Unlocked, read
@@ -84,6 +86,9 @@ def _restore(device: Device, unlocked: Unlocked, *, force: bool) -> None:
     # as if the backup were the version that the roots know: its slots, their number
     container = Container(device, replace(saved, sequence=max(saved.sequence, known)), master)
     try:
+        if container.kind == KIND_FILESYSTEM:  # it notes the session in the lineage
+            with contextlib.suppress(CorruptError):
+                FilesystemStreamManager("", b"", container=container)
         container.change_superblock(container.superblock)
     finally:
         container.close()

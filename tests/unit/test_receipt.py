@@ -226,3 +226,23 @@ def test_random_histories(seed: int) -> None:
             else:
                 with pytest.raises(RollbackError):
                     open_archive(file, expect=receipt)
+
+
+def test_restoring_the_header_is_part_of_the_lineage(path: Path, tmp_path: Path) -> None:
+    receipt = written(path, "a", "x")
+    with open_archive(path, "r+") as archive:
+        archive.keys.export_header(tmp_path / "header")
+    archive7.restore_header(path, tmp_path / "header", key=KEY)
+    with open_archive(path, expect=receipt):
+        pass
+
+
+def test_receipt_proves_what_a_private_key_alone_opened(path: Path) -> None:
+    identity = archive7.keys.generate_identity("x25519")
+    with open_archive(path, "x") as archive:
+        archive.keys.add(recipient=identity.recipient)
+        receipt = archive.receipt()
+    with pytest.raises(archive7.UnauthenticatedError):
+        archive7.open(path, "r+", identity=identity, expect=receipt.container)
+    with archive7.open(path, "r+", identity=identity, expect=receipt) as archive:
+        assert archive.info().is_authenticated
