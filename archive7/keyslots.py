@@ -13,6 +13,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NoReturn
 
 from .crypto import KEY_SIZE, Buffer, argon2id, hkdf, same, unwrap_key, wrap_key
@@ -24,6 +25,7 @@ from .layout import (
     KDF_DEFAULT,
     KDF_FLOOR,
     KDF_UNASKED_MEMORY,
+    MAX_KEYSLOTS,
     PASSPHRASE_SLOT,
     RAW_SLOT,
     SLOT_HEAD,
@@ -389,9 +391,13 @@ def _aad(container: bytes, epoch: int, kind: int, parameters: bytes) -> bytes:
 
 def decode_slots(table: bytes, count: int) -> tuple[Keyslot, ...]:
     """Decode the slot table.  Raises: SuperblockCorruptError if it does not hold `count` slots."""
-    slots = tuple(Keyslot(kind, body) for kind, body in decode_items(table, "slot table"))
+    if count > MAX_KEYSLOTS:
+        raise SuperblockCorruptError(f"{count} keyslots, at most {MAX_KEYSLOTS} are allowed")
+    items = islice(decode_items(table, "slot table"), count + 1)
+    slots = tuple(Keyslot(kind, body) for kind, body in items)
     if len(slots) != count:
-        raise SuperblockCorruptError(f"the slot table has {len(slots)} keyslots, not {count}")
+        less = "fewer" if len(slots) < count else "more"
+        raise SuperblockCorruptError(f"the slot table has {less} than {count} keyslots")
     return slots
 
 

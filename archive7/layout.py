@@ -55,6 +55,7 @@ SLOT_SEAL: Final = Struct("!32s48s")
 # a recipient's slot: slot id, sealed master key (what HPKE encapsulated, then 32 + 16)
 X25519_SLOT: Final = Struct("!8s80s")
 HYBRID_SLOT: Final = Struct("!8s1168s")
+MAX_KEYSLOTS: Final = 256
 MAX_PASSPHRASE_SLOTS: Final = 8
 MAX_RECIPIENT_SLOTS: Final = 12
 # Argon2id: memory in KiB, passes, lanes.  The floor is OWASP's, the ceiling ours.

@@ -30,6 +30,7 @@ from .layout import (
     INFO_RECIPIENT,
     INFO_UNIT,
     MAGIC,
+    MAX_KEYSLOTS,
     MAX_LABEL_SIZE,
     MAX_PASSPHRASE_SLOTS,
     MAX_RECIPIENT_SLOTS,
@@ -131,16 +132,7 @@ def encode(superblock: Superblock, master: Buffer) -> bytes:
 
     Raises: UsageError if the keyslots do not fit.
     """
-    phrases = sum(slot.kind == SLOT_PASSPHRASE for slot in superblock.slots)
-    if phrases > MAX_PASSPHRASE_SLOTS:
-        raise UsageError(
-            f"{phrases} passphrase keyslots, at most {MAX_PASSPHRASE_SLOTS}: remove one first"
-        )
-    received = sum(slot.is_recipient for slot in superblock.slots)
-    if received > MAX_RECIPIENT_SLOTS:
-        raise UsageError(
-            f"{received} recipient keyslots, at most {MAX_RECIPIENT_SLOTS}: remove one first"
-        )
+    _require_few(superblock.slots)
     table = b"".join(slot.encode() for slot in superblock.slots)
     seal_key = _key(master, superblock, b"superblock seal")
     sealed = seal_small(seal_key, superblock.info, superblock.container)
@@ -153,6 +145,17 @@ def encode(superblock: Superblock, master: Buffer) -> bytes:
     body += bytes(_BODY_END - len(body))
     body += sha256(body)
     return body + mac(_key(master, superblock, b"superblock mac"), body)
+
+
+def _require_few(slots: tuple[Keyslot, ...]) -> None:
+    """Refuse more keyslots than a reader accepts.  Raises: UsageError."""
+    for count, most, name in (
+        (len(slots), MAX_KEYSLOTS, ""),
+        (sum(slot.kind == SLOT_PASSPHRASE for slot in slots), MAX_PASSPHRASE_SLOTS, "passphrase "),
+        (sum(slot.is_recipient for slot in slots), MAX_RECIPIENT_SLOTS, "recipient "),
+    ):
+        if count > most:
+            raise UsageError(f"{count} {name}keyslots, at most {most}: remove one first")
 
 
 def _encode_head(superblock: Superblock, table_size: int, sealed_size: int) -> bytes:

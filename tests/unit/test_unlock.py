@@ -21,6 +21,7 @@ from archive7.errors import (
     KdfLimitError,
     NotAnArchiveError,
     SuperblockCorruptError,
+    UsageError,
     VersionError,
     WrongKeyError,
 )
@@ -756,12 +757,20 @@ def test_random_bytes_give_documented_errors(costs: list[Cost]) -> None:
     assert {"SuperblockCorruptError", "NotAnArchiveError", "VersionError"} < kinds
 
 
-def test_table_of_thousands_of_empty_slots_is_read_quickly() -> None:
+def test_table_of_too_many_slots_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     superblock, master = made()
-    body = superblock.slots[0]
-    slots = (*(Keyslot(9, b"") for _ in range(3500)), body)
-    data = sb.encode(replace(superblock, slots=slots), master) * 2
-    assert len(unlocked(data).superblock.slots) == 3501
+    for count, opens in ((256, True), (257, False), (3500, False)):
+        slots = (*(Keyslot(9, b"") for _ in range(count - 1)), superblock.slots[0])
+        with monkeypatch.context() as lenient:
+            lenient.setattr(sb, "MAX_KEYSLOTS", 5000)
+            data = sb.encode(replace(superblock, slots=slots), master) * 2
+        if opens:
+            assert len(unlocked(data).superblock.slots) == count
+        else:
+            with pytest.raises(SuperblockCorruptError, match=f"{count} keyslots, at most 256"):
+                unlocked(data)
+            with pytest.raises(UsageError, match="at most 256"):
+                sb.encode(replace(superblock, slots=slots), master)
 
 
 # --- frozen
