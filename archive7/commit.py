@@ -320,6 +320,8 @@ class Container(DurableState):
                 ) from error
             raise
         self.superblock = new
+        if master is not None:
+            self.master[:] = master
         self._commit_anew()
         self._settle(self.root, self._place, self._base_place)
 
