@@ -20,6 +20,7 @@ from .crypto import SUITES
 from .errors import UsageError
 from .filesystem import Filesystem
 from .finding import Finding
+from .guard import guard
 from .header import ArchiveHeader, decode_header
 from .hostexport import export_tree
 from .hostimport import import_tree
@@ -252,6 +253,16 @@ class Archive(Upkeep):
             else:
                 self._commit(durable=True)
             return take_receipt(self._container)
+
+    def guard_memory(self) -> bool:
+        """Keep the master key out of swap and core dumps, as far as the system allows.
+
+        It concerns the pages of that key, not those of the crypto library and of opened blocks
+        (docs/security.rst).  Returns: whether the pages are locked.
+        """
+        with self._lock:
+            self.check_open()
+            return guard(self._container.master)
 
     # --- whole trees
 

@@ -326,6 +326,8 @@ class Container(DurableState):
                 ) from error
             raise
         self.superblock = new
+        if master is not None:
+            self.master[:] = master
         self._commit_anew()
         self._settle(self.root, self._place, self._base_place)
 
@@ -439,7 +441,7 @@ class Container(DurableState):
                 self._finish()
         finally:
             self._is_closed = True
-            self.forget_master()
+            self.forget_keys()
             self.device.close()
 
     def settle_down(self) -> None:

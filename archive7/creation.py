@@ -110,7 +110,7 @@ def _is_proved(device: Device, unlocked: Unlocked, options: Options) -> bool:
     try:
         return options.verify(container)
     finally:
-        container.forget_master()
+        container.forget_keys()
         with contextlib.suppress(OSError):  # as when it was taken
             device.locks.release(Lock.READERS)
 

@@ -200,8 +200,8 @@ def _needs_mlkem() -> Iterator[None]:
 class RunBuffer:
     """Scratch for one plaintext, and room for a run of sealed blocks with views into it.
 
-    One allocation and one set of views serve every run: the bulk path makes no object per block
-    beyond nonces and tags, and its plaintext stays in the processor's nearest cache.
+    One set of views serves every run: the bulk path makes no object per block beyond nonces and
+    tags, and its plaintext stays in the processor's nearest cache.
     """
 
     __slots__ = ("boxes", "count", "data", "nonces", "plain", "plain_view", "sealed", "tags")
@@ -223,10 +223,7 @@ class RunBuffer:
 
 
 class OpenInto(Protocol):
-    """Opens the block at `start` of `sealed` into `plain`; False if it is not genuine.
-
-    `plain` is scratch of the caller: where the answer is False it holds nothing of use.
-    """
+    """Opens the block at `start` of `sealed` into the scratch `plain`; False if not genuine."""
 
     def __call__(self, sealed: memoryview, start: int, tag: bytes, plain: memoryview) -> bool:
         """Open one block that must have the tag prefix `tag`."""
@@ -237,12 +234,12 @@ class BlockCipher(ABC):
 
     number: int
     tag_offset: int  # of the tag in a sealed block
+    _key: bytearray
 
     @abstractmethod
     def seal_run(self, run: RunBuffer, plains: Iterable[Buffer], count: int) -> list[bytes]:
         """Seal `count` plaintexts one behind the other into `run`; return their tag prefixes.
-
-        Each plaintext is sealed before the next is asked for: they may share one buffer.
+        Each is sealed before the next is asked for: they may share one buffer.
         """
 
     @abstractmethod
@@ -251,8 +248,7 @@ class BlockCipher(ABC):
     ) -> Iterator[memoryview]:
         """Open blocks one behind the other into the scratch of `run`, which is yielded.
 
-        A block whose tag prefix is not the expected one is not opened.  At the first that is
-        not genuine the scratch is zeroed and nothing more is yielded.
+        At the first that is not genuine, or has another tag prefix, this ends; scratch is zeroed.
         """
 
     def run_buffer(self, count: int, head_size: int) -> RunBuffer:
@@ -271,6 +267,10 @@ class BlockCipher(ABC):
     def digester(self, commit: int) -> Callable[[Buffer], bytes]:
         """What makes the 20 bytes of the digest field from the data (4008 bytes)."""
 
+    def forget(self) -> None:
+        """Overwrite the key; nothing can be sealed or opened any more."""
+        self._key[:] = bytes(len(self._key))
+
     def tag(self, sealed: Buffer) -> bytes:
         """The tag prefix of a sealed block."""
         return bytes(sealed[self.tag_offset : self.tag_offset + TAG_PREFIX_SIZE])
@@ -282,7 +282,7 @@ class BlockCipher(ABC):
     digest_size: int = 16
 
 
-def xaes_subkey(key: bytes, prefix: bytes) -> bytes:
+def xaes_subkey(key: Buffer, prefix: bytes) -> bytes:
     """Derive the AES-256-GCM key for the first 12 bytes of a nonce (C2SP XAES-256-GCM)."""
     # single blocks, as CMAC takes them
     encryptor = _Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
@@ -308,13 +308,18 @@ class XaesCipher(BlockCipher):
     tag_offset = BLOCK_SIZE - TAG_SIZE
 
     def __init__(self, key: bytes, prefixes: bytes, aad: bytes) -> None:
-        self._key = key
+        self._key = bytearray(key)
         self._aad = aad
         self._prefixes = [
             prefixes[i * _PREFIX_SIZE : (i + 1) * _PREFIX_SIZE] for i in range(_PREFIX_COUNT)
         ]
         self._known = frozenset(self._prefixes)
         self._ciphers: dict[bytes, AESGCM] = {}
+
+    def forget(self) -> None:
+        super().forget()
+        self._known = frozenset()
+        self._ciphers.clear()
 
     def _cipher(self, prefix: bytes) -> AESGCM | None:
         cipher = self._ciphers.get(prefix)
@@ -426,12 +431,13 @@ class SecretboxCipher(BlockCipher):
     digest_size = 20
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._key = bytearray(key)
+        self._room = (_char * len(key)).from_buffer(self._key)  # as libsodium takes it
         self._sodium = _libsodium()
 
     def seal_run(self, run: RunBuffer, plains: Iterable[Buffer], count: int) -> list[bytes]:
         drawn = os.urandom(NONCE_SIZE * count)
-        seal, key = self._sodium.crypto_secretbox_easy, self._key
+        seal, key = self._sodium.crypto_secretbox_easy, self._room
         for i, plain in enumerate(plains):
             nonce = drawn[i * NONCE_SIZE : (i + 1) * NONCE_SIZE]
             box = (_char * (BLOCK_SIZE - NONCE_SIZE)).from_buffer(run.boxes[i])
@@ -468,7 +474,7 @@ class SecretboxCipher(BlockCipher):
         room = _create_buffer(PLAIN_SIZE)
         box = data[NONCE_SIZE:]
         if self._sodium.crypto_secretbox_open_easy(
-            room, box, _ulonglong(len(box)), data[:NONCE_SIZE], self._key
+            room, box, _ulonglong(len(box)), data[:NONCE_SIZE], self._room
         ):
             return None
         return bytes(room.raw)

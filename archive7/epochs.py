@@ -46,6 +46,10 @@ class PairedCipher(BlockCipher):
             new.digest_size,
         )
 
+    def forget(self) -> None:
+        self._new.forget()
+        self._old.forget()
+
     def openers(self) -> tuple[OpenInto, OpenInto]:
         """What opens blocks under the new key, and under the old one."""
         return self._new.opener(), self._old.opener()

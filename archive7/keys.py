@@ -94,9 +94,10 @@ class Recipient:
         return cls(*_data(_RECIPIENT_HEAD, _PUBLIC_SIZES, text, "the text"))
 
     @classmethod
-    def of_slot(cls, slot_kind: int, public: bytes) -> Recipient:
-        """The recipient of a kind of keyslot.  Raises: UsageError."""
-        return cls(_KINDS.get(slot_kind, str(slot_kind)), public)
+    def of_slot(cls, slot_kind: int, public: bytes) -> Recipient | None:
+        """The recipient of a kind of keyslot; None for unknown kinds.  Raises: UsageError."""
+        kind = _KINDS.get(slot_kind)
+        return None if kind is None else cls(kind, public)
 
     def save(self, path: StrPath) -> None:
         """Write a new file that can be given to others.  Raises: FileExistsError."""

@@ -214,6 +214,10 @@ class Ring:
         """Write a sealed root to `place` (0 to 7); not synced."""
         self._device.pwrite(sealed, RING_OFFSET + place * BLOCK_SIZE)
 
+    def forget(self) -> None:
+        """Overwrite the key."""
+        self._cipher.forget()
+
     def raw(self) -> bytes:
         """The ring's bytes as they stand."""
         return self._device.pread(RING_PLACES * BLOCK_SIZE, RING_OFFSET)

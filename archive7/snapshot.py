@@ -227,6 +227,13 @@ class Snapshot:
         """Overwrite the master key."""
         wipe(self.master)
 
+    def forget_keys(self) -> None:
+        """Overwrite all keys: nothing can be read or written any more."""
+        self.forget_master()
+        for cipher in self._ciphers:
+            cipher.forget()
+        self.ring.forget()
+
     def _begin_reading(self) -> None:
         try:
             self.device.locks.take(Lock.READERS, shared=True)
@@ -298,7 +305,7 @@ class Snapshot:
     def abandon(self) -> None:
         """In a forked child: nothing can be used any more."""
         self._is_closed = True
-        self.forget_master()
+        self.forget_keys()
         reinitialise = getattr(self.lock, "_at_fork_reinit", None)
         if reinitialise is not None:
             reinitialise()

@@ -381,8 +381,8 @@ def notes(info: bytes) -> tuple[Note, ...]:
     return tuple(found)
 
 
-def _recipient(body: bytes) -> tuple[bytes, Recipient]:
-    """Slot id and recipient of an item."""
+def _recipient(body: bytes) -> tuple[bytes, Recipient | None]:
+    """Slot id and recipient of an item; None for a kind unknown to this version."""
     if len(body) < RECIPIENT.size:
         raise SuperblockCorruptError("a recipient's public key is cut")
     slot, kind = RECIPIENT.unpack_from(body)

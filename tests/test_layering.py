@@ -26,6 +26,7 @@ LAYERS = (
     "errors",
     "layout",
     "locks",
+    "guard",
     "device",
     "crypto",
     "keys",

@@ -11,12 +11,21 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import archive7
-from archive7 import Archive, RecoveredWarning, RollbackError, WrongKeyError
+from archive7 import (
+    Archive,
+    NotAnArchiveError,
+    RecoveredWarning,
+    RollbackError,
+    SuperblockCorruptError,
+    VersionError,
+    WrongKeyError,
+)
 from archive7.errors import SyncFailedError
 from archive7.layout import RING_OFFSET, SUPERBLOCK_SIZE
 from tests.crash.cuts import power_cut
@@ -252,6 +261,33 @@ def test_sync_that_fails_in_a_change(base: Disk, rng: random.Random, name: str) 
                 assert any(_opens(state, key) for key in sorted(BEFORE | after))
             start.apply(operation)
     assert failed >= 5
+
+
+def test_every_moment_of_a_restore(base: Disk, rng: random.Random, tmp_path: Path) -> None:
+    """Of a header that was destroyed: the archive opens, or the restore can be tried again."""
+    backup = tmp_path / "header"
+    backup.write_bytes(base.read(SUPERBLOCK_SIZE, 0))
+    disk = base.copy()
+    disk.apply(disk.write(rng.randbytes(2 * SUPERBLOCK_SIZE), 0))
+    disk.apply(Sync())
+    device: Any = RecordingDevice(disk.copy())
+    archive7.restore_header(device, backup, key=ONE)
+    outcomes = set()
+    for operation in device.log:
+        disk.apply(operation)
+        for state in states(disk, rng):
+            try:
+                found = keys_of(state)
+            except (NotAnArchiveError, SuperblockCorruptError, VersionError):
+                again: Any = RecordingDevice(state)
+                archive7.restore_header(again, backup, key=TWO)
+                outcomes.add("again")
+                found = keys_of(state)
+            else:
+                outcomes.add("opens")
+            assert found == BEFORE
+    assert outcomes == {"opens", "again"}
+    assert keys_of(disk) == BEFORE
 
 
 def _opens(disk: Disk, key: bytes) -> bool:

@@ -12,7 +12,21 @@ from typing import IO, Any, BinaryIO, TextIO, assert_type
 from uuid import UUID
 
 import archive7
-from archive7 import Archive, ArchivePath, Condition, Found, Q, errors, streams
+from archive7 import (
+    Archive,
+    ArchivePath,
+    Condition,
+    Found,
+    Identity,
+    KdfCost,
+    KeyInfo,
+    Keyring,
+    Q,
+    Recipient,
+    errors,
+    keys,
+    streams,
+)
 
 
 def open_in_every_way(path: Path, target: BinaryIO) -> None:
@@ -22,6 +36,32 @@ def open_in_every_way(path: Path, target: BinaryIO) -> None:
     archive7.open(os.fspath(path), "r+", key=bytes(32)).close()
     archive7.open(target, "w", key=bytes(32)).close()
     archive7.open(path, mode="a", password="correct horse").close()
+
+
+def open_with_keys(path: Path, folder: Path) -> list[str]:
+    me: Identity = keys.generate_identity("hybrid")
+    me.save(folder / "me")
+    me.recipient.save(os.fspath(folder / "me.pub"))
+    anna: Recipient = keys.load_recipient(folder / "anna.pub")
+    key: bytes = keys.generate_key_file(folder / "key")
+    cost = KdfCost.calibrate(0.2, max_memory=64 << 20)
+    with archive7.open(path, "x", key_file=folder / "key", recipients=[anna]) as vault:
+        keyring = vault.keys
+        assert_type(keyring, Keyring)
+        added: KeyInfo = keyring.add(password="second", kdf=cost, label="laptop")
+        keyring.add(recipient=me.recipient, label="me")
+        keyring.change("laptop", key=key)
+        keyring.remove(added.id, force=True)
+        keyring.export_header(folder / "header")
+        is_mine: bool = keyring.list()[0].is_mine
+        assert is_mine
+    archive7.restore_header(path, folder / "header", key_file=folder / "key", force=True)
+    loaded = keys.load_identity(folder / "me")
+    with archive7.open(path, "r+", identity=loaded, unauthenticated=True) as vault:
+        proved: bool = vault.info().is_authenticated
+        assert not proved
+        texts = [info.recipient.text for info in vault.keys.list() if info.recipient]
+        return [Recipient.from_text(text).fingerprint for text in texts]
 
 
 def read_and_write_files(vault: Archive) -> str:

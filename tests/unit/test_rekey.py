@@ -158,6 +158,7 @@ def test_receipts_from_before_are_still_compared(path: Path, tmp_path: Path) -> 
     fill(path)
     old = Path(shutil.copy(path, tmp_path / "old.ar7"))
     with open_archive(path, "r+") as archive:
+        archive.write_bytes("/later", b"x")
         first = archive.receipt()
         archive.rekey([KEY])
         archive.rekey([KEY])

@@ -12,6 +12,7 @@ from archive7 import superblock as sb
 from archive7.crypto import SUITE_SECRETBOX, SUITE_XAES256GCM, subkey
 from archive7.device import Buffer, MemoryDevice
 from archive7.errors import KdfLimitError, SuperblockCorruptError, UsageError, VersionError
+from archive7.keys import generate_identity
 from archive7.keyslots import KdfCost, Keyslot, Secrets
 from archive7.layout import (
     RING_OFFSET,
@@ -376,6 +377,37 @@ def test_items_of_unknown_kinds_stay() -> None:
     assert notes(info) == (Note(ONE, 1, "label"),)
     assert foreign in info
     assert foreign in with_notes(info, [], drop=[ONE])
+
+
+def test_public_key_comes_back_and_goes_with_its_note() -> None:
+    some = [
+        Note(number * 8, 1, "label", generate_identity(kind).recipient)
+        for number, kind in ((b"\x01", "x25519"), (b"\x02", "hybrid"))
+    ]
+    info = with_notes(b"", [*some, Note(b"\x03" * 8, 2)])
+    assert notes(info)[:2] == tuple(some)
+    assert some[0].recipient is not None
+    assert some[0].recipient.public in info
+    less = with_notes(info, [], drop=[ONE])
+    assert some[0].recipient.public not in less
+    assert notes(less)[0] == some[1]
+    assert notes(with_notes(info, [Note(ONE, 3)]))[-1] == Note(ONE, 3), "a new note has its own"
+
+
+def test_public_key_of_unknown_kind_stays() -> None:
+    foreign = b"\x00\x02\x00\x0e" + ONE + b"\x00\x63" + b"key!"
+    info = with_notes(foreign, [Note(TWO, 1)])
+    assert foreign in info
+    assert notes(info) == (Note(TWO, 1),)
+    assert foreign in with_notes(info, [Note(TWO, 2)])
+
+
+@pytest.mark.parametrize(
+    "body", [b"", ONE, ONE + b"\x00", ONE + b"\x00\x03" + bytes(31), ONE + b"\x00\x04" + bytes(32)]
+)
+def test_malformed_public_key_is_corrupt(body: bytes) -> None:
+    with pytest.raises(SuperblockCorruptError, match="public key"):
+        notes(b"\x00\x02" + len(body).to_bytes(2, "big") + body)
 
 
 @pytest.mark.parametrize("size", range(256))
