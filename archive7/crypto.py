@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import SuiteUnavailableError, VersionError
 from .layout import (
+    BLOCK_HEAD,
+    BLOCK_LEAD,
     BLOCK_SIZE,
     NONCE_SIZE,
     PLAIN_SIZE,
@@ -47,6 +49,7 @@ SUITES: Final = {SUITE_XAES256GCM: "xaes256gcm", SUITE_SECRETBOX: "secretbox"}
 _PREFIX_SIZE: Final = 12
 _PREFIX_COUNT: Final = 256
 _SEALED: Final = SEALED_XAES.unpack_from
+_DIGEST: Final = slice(BLOCK_LEAD.size, BLOCK_HEAD.size)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -154,6 +157,9 @@ class RunBuffer:
         self.plain[:] = bytes(PLAIN_SIZE)
 
 
+Wanted = tuple[bytes, bytes]  # what a plaintext has to begin and to end with
+
+
 class OpenInto(Protocol):
     """Opens the block at `start` of `sealed` into `plain`; False if it is not genuine.
 
@@ -186,6 +192,24 @@ class BlockCipher(ABC):
         A block whose tag prefix is not the expected one is not opened.  At the first that is
         not genuine the scratch is zeroed and nothing more is yielded.
         """
+
+    def verify_run(self, run: RunBuffer, tags: Sequence[bytes], wanted: Sequence[Wanted]) -> int:
+        """How many of the blocks in `run`, from the first on, are what they have to be.
+
+        Args:
+            tags: expected tag prefix of each.
+            wanted: what each plaintext has to hold; its digest is compared, too.
+        """
+        sealed = bytes(run.sealed[: len(tags) * BLOCK_SIZE])
+        matches, sound = self.digest_matches, 0
+        for _, (begin, end) in zip(self.open_run(run, sealed, tags), wanted, strict=False):
+            plain = run.plain
+            if not (plain.startswith(begin) and plain.endswith(end)):
+                break
+            if not matches(plain[_DIGEST], run.data):
+                break
+            sound += 1
+        return sound
 
     def run_buffer(self, count: int, head_size: int) -> RunBuffer:
         """A buffer for runs of up to `count` blocks."""
@@ -315,6 +339,28 @@ class XaesCipher(BlockCipher):
         except (InvalidTag, ValueError):
             pass
         run.wipe()
+
+    def verify_run(self, run: RunBuffer, tags: Sequence[bytes], wanted: Sequence[Wanted]) -> int:
+        ciphers, cipher_of, aad = self._ciphers, self._cipher, self._aad
+        plain, data, hash_of = run.plain, run.data, xxhash.xxh3_128_digest
+        starts, ends, at = plain.startswith, plain.endswith, _DIGEST.start
+        sealed = SEALED_XAES.iter_unpack(run.sealed[: len(tags) * BLOCK_SIZE])
+        sound = 0
+        blocks = zip(sealed, run.boxes, tags, wanted, strict=False)
+        try:
+            for (prefix, nonce, found), box, tag, (begin, end) in blocks:
+                if found != tag:
+                    break
+                cipher = ciphers.get(prefix) or cipher_of(prefix)
+                if cipher is None:
+                    break
+                cipher.decrypt_into(nonce, box, aad, plain)
+                if not (starts(begin) and ends(end) and starts(hash_of(data), at)):
+                    break
+                sound += 1
+        except (InvalidTag, ValueError):
+            run.wipe()
+        return sound
 
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
         data = bytes(sealed)

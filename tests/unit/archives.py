@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import archive7
 from archive7 import Archive
-from archive7.check import Finding
+from archive7 import Finding
 from archive7.errors import RecoveredWarning
 
 KEY = bytes(range(32))
