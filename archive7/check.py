@@ -20,6 +20,7 @@ from .datacheck import DataChecker
 from .errors import UsageError
 from .filesystem import Filesystem
 from .finding import Finding
+from .layout import ID_SIZE
 from .marks import REACHED
 from .paths import FilesystemStreamManager
 from .structurecheck import StructureChecker
@@ -29,7 +30,7 @@ Turn = Callable[[], AbstractContextManager[object]]
 LEVELS: Final = ("quick", "full")
 _STEP: Final = 16384  # blocks (64 MiB) opened under one lock
 _PAUSE: Final = 0.0002  # seconds between two steps, for those who wait for the lock
-_NOTHING: Final = "0" * 32
+_NOTHING: Final = bytes(ID_SIZE).hex()
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ class CheckState:
     def from_json(cls, text: str | bytes) -> CheckState:
         """From `to_json`.  Raises: UsageError for anything else."""
         try:
-            found = json.loads(text)
-            state = cls(**found)
-            sound = all(type(getattr(state, f.name)).__name__ == f.type for f in fields(cls))
-            sound = sound and len(bytes.fromhex(state.key)) == 16
-            sound = sound and min(state.index, state.done, state.errors, state.commit) >= 0
+            state = cls(**json.loads(text))
+            kinds = {type(getattr(state, f.name)).__name__ == f.type for f in fields(cls)}
+            size, least = len(bytes.fromhex(state.key)), min(state.index, state.done, state.errors)
         except (ValueError, TypeError, RecursionError):
-            sound = False
-        if not sound:
-            raise UsageError("this is no state of a check: begin anew without it")
+            raise _no_state() from None
+        if kinds != {True} or size != ID_SIZE or least < 0:
+            raise _no_state()
         return state
+
+
+def _no_state() -> UsageError:
+    return UsageError("this is no state of a check: begin anew without it")
 
 
 class Check(Iterator[Finding]):
@@ -160,7 +163,7 @@ class Check(Iterator[Finding]):
             is_last = data.step(_STEP, self._end)
             state = replace(
                 self._present(self.state),
-                key=(data.key or bytes(16)).hex(),
+                key=data.key.hex(),
                 index=data.index,
                 done=self._done,
                 errors=self.earlier_errors + report.errors - self._structure_errors,

@@ -49,6 +49,8 @@ SUITES: Final = {SUITE_XAES256GCM: "xaes256gcm", SUITE_SECRETBOX: "secretbox"}
 _PREFIX_SIZE: Final = 12
 _PREFIX_COUNT: Final = 256
 _SEALED: Final = SEALED_XAES.unpack_from
+_BOX: Final = BLOCK_SIZE - NONCE_SIZE
+_digest_of = xxhash.xxh3_128_digest
 _DIGEST: Final = slice(BLOCK_LEAD.size, BLOCK_HEAD.size)
 
 Buffer = bytes | bytearray | memoryview
@@ -193,20 +195,22 @@ class BlockCipher(ABC):
         not genuine the scratch is zeroed and nothing more is yielded.
         """
 
-    def verify_run(self, run: RunBuffer, tags: Sequence[bytes], wanted: Sequence[Wanted]) -> int:
-        """How many of the blocks in `run`, from the first on, are what they have to be.
+    def verify_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes], wanted: Sequence[Wanted]
+    ) -> int:
+        """How many blocks one behind the other, from the first on, are what they have to be.
 
         Args:
+            run: scratch.
+            sealed: the blocks, whole ones.
             tags: expected tag prefix of each.
             wanted: what each plaintext has to hold; its digest is compared, too.
         """
-        sealed = bytes(run.sealed[: len(tags) * BLOCK_SIZE])
-        matches, sound = self.digest_matches, 0
+        matches, plain, sound = self.digest_matches, run.plain, 0
         for _, (begin, end) in zip(self.open_run(run, sealed, tags), wanted, strict=False):
-            plain = run.plain
             if not (plain.startswith(begin) and plain.endswith(end)):
                 break
-            if not matches(plain[_DIGEST], run.data):
+            if not matches(bytes(plain[_DIGEST]), run.data):
                 break
             sound += 1
         return sound
@@ -340,23 +344,25 @@ class XaesCipher(BlockCipher):
             pass
         run.wipe()
 
-    def verify_run(self, run: RunBuffer, tags: Sequence[bytes], wanted: Sequence[Wanted]) -> int:
+    def verify_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes], wanted: Sequence[Wanted]
+    ) -> int:
         ciphers, cipher_of, aad = self._ciphers, self._cipher, self._aad
-        plain, data, hash_of = run.plain, run.data, xxhash.xxh3_128_digest
-        starts, ends, at = plain.startswith, plain.endswith, _DIGEST.start
-        sealed = SEALED_XAES.iter_unpack(run.sealed[: len(tags) * BLOCK_SIZE])
-        sound = 0
-        blocks = zip(sealed, run.boxes, tags, wanted, strict=False)
+        room, data, view, hash_of = run.plain_view, run.data, memoryview(sealed), _digest_of
+        starts, ends, digest_at = run.plain.startswith, run.plain.endswith, _DIGEST.start
+        blocks = zip(SEALED_XAES.iter_unpack(sealed), tags, wanted, strict=False)
+        sound, at = 0, NONCE_SIZE
         try:
-            for (prefix, nonce, found), box, tag, (begin, end) in blocks:
+            for (prefix, nonce, found), tag, (begin, end) in blocks:
                 if found != tag:
                     break
                 cipher = ciphers.get(prefix) or cipher_of(prefix)
                 if cipher is None:
                     break
-                cipher.decrypt_into(nonce, box, aad, plain)
-                if not (starts(begin) and ends(end) and starts(hash_of(data), at)):
+                cipher.decrypt_into(nonce, view[at : at + _BOX], aad, room)
+                if not (starts(begin) and ends(end) and starts(hash_of(data), digest_at)):
                     break
+                at += BLOCK_SIZE
                 sound += 1
         except (InvalidTag, ValueError):
             run.wipe()

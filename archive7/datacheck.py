@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from .crypto import Wanted
 from .errors import CorruptError, SnapshotExpiredError
 from .finding import Report
-from .layout import MAX_RUN, NO_POSITION, STREAM, StructError
+from .layout import NO_POSITION, StructError
 from .marks import OPENED, Marks
 from .paths import FilesystemStreamManager
 from .streamcheck import Expected, examine
@@ -24,6 +24,7 @@ from .streams.registry import split
 from .structurecheck import Step
 from .treecheck import items_of, leaf_behind
 
+_PART: Final = 64  # blocks read at once: 256 KiB, which stay in a near cache
 _SOUND: Final = 8  # sound blocks behind damage until a whole run is tried again
 
 
@@ -32,8 +33,8 @@ class Piece(NamedTuple):
 
     stream: Expected
     position: int
-    count: int
-    index: int
+    size: int
+    number: int  # index of the first in the stream
     previous: int
     after: int | None  # None: the last block of the stream is among these
 
@@ -78,10 +79,10 @@ class DataChecker:
         left = most
         for piece in self._walk():
             self._add(piece)
-            left -= piece.count
+            left -= piece.size
             if left <= 0 or (end is not None and time.monotonic() > end):
                 self._flush()
-                self.key, self.index = piece.stream.id, piece.index + piece.count
+                self.key, self.index = piece.stream.id, piece.number + piece.size
                 return False
         self._flush()
         self._report.stream = None
@@ -97,7 +98,8 @@ class DataChecker:
             self._leaves -= 1
             if not self._leaves:
                 message = "the registry runs in circles: not all data was checked"
-                self._report.tell("tree-damaged", message, layer="registry", stream=None)
+                self._report.stream = None
+                self._report.tell("tree-damaged", message, layer="registry")
                 return
             if leaf is not None:
                 for key, at in items_of(leaf, low, upper):
@@ -127,7 +129,7 @@ class DataChecker:
             at = min(count, max(0, skip - index))
             while at < count:
                 position = begin + at
-                size = self._claim(position, min(MAX_RUN, count - at))
+                size = self._claim(position, min(_PART, count - at))
                 if size > 0:
                     after = position + size if at + size < count else following
                     before = position - 1 if at else previous
@@ -154,7 +156,7 @@ class DataChecker:
 
     def _add(self, piece: Piece) -> None:
         wanted = self._wanted
-        if piece.position != self._first + len(wanted) or len(wanted) + piece.count > MAX_RUN:
+        if piece.position != self._first + len(wanted) or len(wanted) + piece.size > _PART:
             self._flush()
         if not wanted:
             self._first = piece.position
@@ -184,9 +186,9 @@ class DataChecker:
         piece, offset = self._pieces[number], at - self._starts[number]
         position = piece.position + offset
         previous = position - 1 if offset else piece.previous
-        after = position + 1 if offset < piece.count - 1 else piece.after
+        after = position + 1 if offset < piece.size - 1 else piece.after
         report = self._report
         report.stream, told = piece.stream.id, report.told
-        place, links = (position, piece.index + offset), (previous, after)
+        place, links = (position, piece.number + offset), (previous, after)
         examine(self._blocks, piece.stream, place, links, report)
         return report.told == told

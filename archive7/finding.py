@@ -133,13 +133,23 @@ class Report:
         self.stream: bytes | None = None
         self.told = self.errors = 0
 
-    def tell(self, code: str, message: str, *, layer: str = "", **where: object) -> None:
+    def tell(
+        self,
+        code: str,
+        message: str,
+        *,
+        layer: str = "",
+        block: int | None = None,
+        slot: int | None = None,
+        count: int = 1,
+        path: str | None = None,
+    ) -> None:
         """Add a finding; `layer` in the place of what its kind has."""
-        if self.stream is not None:
-            where.setdefault("stream", str(UUID(bytes=self.stream)))
-            if where.get("path") is None:
-                where["path"] = self._path()
-        told = finding(code, message, **where)
+        stream = None if self.stream is None else str(UUID(bytes=self.stream))
+        told = finding(
+            code, message,
+            block=block, slot=slot, count=count, stream=stream, path=path or self._path(),
+        )  # fmt: skip
         if layer:
             told = replace(told, layer=layer)
         self.told += 1
@@ -152,15 +162,14 @@ class Report:
             self._found.append(last)
         self._last = told
 
-    def damage(self, code: str, damage: CorruptError, **where: object) -> None:
+    def damage(
+        self, code: str, damage: CorruptError, *, layer: str = "", block: int | None = None
+    ) -> None:
         """Add a finding of what was raised; it tells its own place."""
         if code == "block-damaged" and isinstance(damage, RollbackError):
             code = "block-older"
-        for name in ("block", "path"):
-            value = getattr(damage, name)
-            if value is not None and where.get(name) is None:
-                where[name] = value
-        self.tell(code, damage.reason.removesuffix(": run check"), **where)
+        message = damage.reason.removesuffix(": run check")
+        self.tell(code, message, layer=layer, block=damage.block if block is None else block)
 
     def _path(self) -> str | None:
         stream = self.stream

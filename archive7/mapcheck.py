@@ -19,7 +19,6 @@ from .marks import PRESENT, Marks
 _USED, _KEPT = 1, 2  # marks of slots
 
 
-
 def check_map(container: Container, present: Marks, report: Report) -> int:
     """Check the map; `present` gets a mark for each position that has a block.
 
@@ -55,8 +54,8 @@ class _MapCheck:
             except CorruptError:
                 self._is_whole = False
                 message = f"a map node of level {level} is damaged: what was below it is not known"
-                place = {"block": ordinal * below, "count": below, "slot": entry_slot(entry)}
-                self._tell("node-damaged", message, **place)
+                first, slot = ordinal * below, entry_slot(entry)
+                self._tell("node-damaged", message, block=first, count=below, slot=slot)
                 continue
             if not level:
                 self._check_leaf(ordinal, node_slots(node))
@@ -84,23 +83,27 @@ class _MapCheck:
         base = ordinal * FANOUT
         for position in self._changes.pop(ordinal, ()):
             slots[position - base] = int.from_bytes(self._map.changes[position][4:8], "big")
-        first, end = slots[0], base + FANOUT
-        if (
-            first
-            and base
-            and end <= self._root.positions
-            and first + FANOUT <= self._root.slots + 1
-            and slots == array("I", range(first, first + FANOUT))
-            and self._used.are(first, FANOUT, 0)
-        ):  # one run of slots, nearly always
-            self._used.fill(first, FANOUT, _USED)
-            self._present.fill(base, FANOUT, PRESENT)
-            self._count += FANOUT
-            self.blocks += FANOUT
-            return
-        for position, slot in enumerate(slots, base):
+        at = 0
+        while at < FANOUT:
+            slot, end = slots[at], at + 1
             if slot:
-                self._check_entry(position, slot)
+                while end < FANOUT and slots[end] == slot + end - at:
+                    end += 1
+                self._check_run(base + at, slot, end - at)
+            at = end
+
+    def _check_run(self, position: int, slot: int, count: int) -> None:
+        """Check entries of neighbouring positions in neighbouring slots."""
+        root = self._root
+        is_inside = 0 < position <= root.positions - count and slot + count - 1 <= root.slots
+        if count == 1 or not (is_inside and self._used.are(slot, count, 0)):
+            for i in range(count):
+                self._check_entry(position + i, slot + i)
+            return
+        self._used.fill(slot, count, _USED)
+        self._present.fill(position, count, PRESENT)
+        self._count += count
+        self.blocks += count
 
     def _check_entry(self, position: int, slot: int) -> None:
         if not 0 < position < self._root.positions:
@@ -114,12 +117,11 @@ class _MapCheck:
 
     def _use(self, slot: int, what: str, position: int, count: int) -> None:
         self._count += 1
-        place = {"block": position, "count": count, "slot": slot}
         if not 0 < slot <= self._root.slots:
-            self._tell("slot-beyond", f"{what} stands behind the end", **place)
+            code, message = "slot-beyond", f"{what} stands behind the end"
         elif self._used.get(slot):
-            self._tell("slot-shared", f"{what} shares its slot with another or the reserve", **place)
+            code, message = "slot-shared", f"{what} shares its slot with another or the reserve"
         else:
             self._used.put(slot, _USED)
-
-
+            return
+        self._tell(code, message, block=position, count=count, slot=slot)

@@ -78,7 +78,7 @@ class NameChecker:
         if found.links < 2:
             return
         try:
-            first, *others = self._filesystem.names_of(key)
+            others = self._filesystem.names_of(key)[1:]
         except CorruptError as damage:
             self._report.damage("entry-links", damage)
             return
@@ -178,7 +178,7 @@ class NameChecker:
         """Where there are names that no entry has proved: follow each."""
         if self._proved == self._seen:
             return
-        low: bytes | None = b""
+        low = b""
         for _ in range(self._seen + 1):  # a damaged tree may have few leaves and many ways
             leaf, upper = leaf_behind(self._paths, low)
             if leaf is not None:

@@ -138,7 +138,7 @@ class BlockReader:
         return plain
 
     def verify_run(self, position: int, wanted: Sequence[Wanted]) -> int:
-        """How many blocks at consecutive positions are what they have to be, up to the first wrong.
+        """How many blocks at consecutive positions, up to the first wrong one, are right.
 
         Digests are compared; nothing goes through the cache.  Cost: a system call for each run
         of neighbouring slots.
@@ -153,13 +153,14 @@ class BlockReader:
             return 0
         while done < count and slots[done]:
             part = self._extent_size(position, slots, done, count)
-            room = run.sealed[: part * BLOCK_SIZE]
-            part = self._device.pread_into(room, slot_offset(slots[done])) // BLOCK_SIZE
-            end = done + part
-            sound = self._cipher.verify_run(run, tags[done:end], wanted[done:end])
+            sealed = self._device.pread(part * BLOCK_SIZE, slot_offset(slots[done]))
+            end = done + len(sealed) // BLOCK_SIZE
+            if len(sealed) % BLOCK_SIZE:  # the file was cut
+                sealed = sealed[: (end - done) * BLOCK_SIZE]
+            sound = self._cipher.verify_run(run, sealed, tags[done:end], wanted[done:end])
             self.counts.opened += sound
             done += sound
-            if done < end or not part:
+            if done < end or not sealed:
                 break
         return done
 

@@ -62,9 +62,7 @@ def _check_trash(
         report.tell("trash-incomplete", message)
 
 
-def _read_trash(
-    manager: FixedMultiStreamManager, blocks: int
-) -> list[tuple[int, int]] | None:
+def _read_trash(manager: FixedMultiStreamManager, blocks: int) -> list[tuple[int, int]] | None:
     """What the trash stream lists; None where it contradicts itself."""
     trash = manager.special_stream(manager.STREAM_TRASH)
     if not trash.len:

@@ -16,6 +16,7 @@ from .layout import NO_POSITION
 from .marks import NODE, PRESENT, REACHED, Marks
 from .treenode import TreeNode
 
+
 class TreeChecker:
     """Checks one tree.
 
@@ -52,8 +53,8 @@ class TreeChecker:
             for reason in node.wrong(low, high, is_root=position == root):
                 self._tell(f"{reason}", position)
             if node.level:
-                below = [(at, node.level - 1, *bounds) for at, *bounds in node.below(low, high)]
-                stack += reversed(below)
+                below = [(at, node.level - 1, a, b) for at, a, b in node.below(low, high)]
+                stack += below[::-1]  # so that the first comes first
             else:
                 yield node
         self._check_free()
