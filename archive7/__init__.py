@@ -9,6 +9,7 @@ directories, names, attributes; transfer, check, pathobject, archive; cli.
 """
 
 from .archive import Archive, open, repair, rescue  # noqa: A004 - the name users know
+from .check import Check, CheckState
 from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
@@ -63,6 +64,8 @@ __all__ = [
     "ArchiveInfo",
     "ArchivePath",
     "BlockCorruptError",
+    "Check",
+    "CheckState",
     "ClosedError",
     "Condition",
     "CorruptError",
