@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from .errors import SuiteUnavailableError, VersionError
 from .layout import (
     BLOCK_HEAD,
-    BLOCK_LEAD,
     BLOCK_SIZE,
+    DIGEST_OFFSET,
     NONCE_SIZE,
     PLAIN_SIZE,
     SEALED_XAES,
@@ -51,7 +51,7 @@ _PREFIX_COUNT: Final = 256
 _SEALED: Final = SEALED_XAES.unpack_from
 _BOX: Final = BLOCK_SIZE - NONCE_SIZE
 _digest_of = xxhash.xxh3_128_digest
-_DIGEST: Final = slice(BLOCK_LEAD.size, BLOCK_HEAD.size)
+_DIGEST: Final = slice(DIGEST_OFFSET, BLOCK_HEAD.size)
 
 Buffer = bytes | bytearray | memoryview
 

@@ -202,7 +202,7 @@ class NameChecker:
         self._tell(code, f"the name {name!r} {reason}", path=self._path_below(key))
 
     def _path_below(self, key: bytes) -> str | None:
-        if key[:ID_SIZE] in _INTERNAL:
+        if len(key) < ID_SIZE or key[:ID_SIZE] in _INTERNAL:
             return None
         above = self.path_of(key[:ID_SIZE])
         if above is None:

@@ -15,12 +15,12 @@ from .errors import CorruptError
 from .finding import Report
 from .layout import (
     BLOCK_HEAD,
-    BLOCK_LEAD,
     DATA_SIZE,
     MAX_RUN,
     NO_POSITION,
     STREAM,
     TAIL_BASE,
+    pack_lead,
 )
 from .marks import PRESENT, REACHED, Marks
 from .reader import BlockReader
@@ -31,7 +31,6 @@ from .streams.record import sound_fields
 ANY: Final = 1 << 32  # in the place of a next that only the block itself knows
 _ZEROS: Final = bytes(DATA_SIZE)
 _AHEAD: Final = 16  # blocks of a chain that are first taken to stand one behind the other
-_pack = BLOCK_LEAD.pack
 
 
 class Expected:
@@ -57,9 +56,9 @@ class Expected:
         name a position set aside as its next: `is_right_next`.
         """
         if after is not None:
-            return _pack(previous, after, index, self.id), b""
+            return pack_lead(previous, after, index, self.id), b""
         tail = _ZEROS[max(0, self.used) :] if self.used < DATA_SIZE else b""
-        return _pack(previous, tail_next(self.used), index, self.id), tail
+        return pack_lead(previous, tail_next(self.used), index, self.id), tail
 
     def run(
         self, position: int, count: int, index: int, previous: int, after: int | None
@@ -69,8 +68,8 @@ class Expected:
             return [self.wanted(position, index, previous, after)]
         identity, shift = self.id, index - position
         inner = range(position + 1, position + count - 1)
-        wanted = [(_pack(previous, position + 1, index, identity), b"")]
-        wanted += [(_pack(at - 1, at + 1, at + shift, identity), b"") for at in inner]
+        wanted = [(pack_lead(previous, position + 1, index, identity), b"")]
+        wanted += [(pack_lead(at - 1, at + 1, at + shift, identity), b"") for at in inner]
         last = position + count - 1
         wanted.append(self.wanted(last, last + shift, last - 1, after))
         return wanted

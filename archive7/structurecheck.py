@@ -13,7 +13,7 @@ from .entry import decode_entry
 from .errors import Archive7Error, CorruptError, SnapshotExpiredError, TreeCorruptError
 from .filesystem import Filesystem
 from .finding import Report
-from .layout import RING_PLACES, STREAM, SUPERBLOCK_OFFSETS, SUPERBLOCK_SIZE
+from .layout import ID_SIZE, RING_PLACES, STREAM, SUPERBLOCK_OFFSETS, SUPERBLOCK_SIZE
 from .mapcheck import check_map
 from .marks import Marks
 from .namecheck import NameChecker
@@ -130,7 +130,7 @@ class StructureChecker:
         """Every registered stream is whole and stands where its entry says."""
         report, values = self.report, leaf.values
         for at, key in enumerate(leaf.keys):
-            report.stream = key if len(key) == 16 else None
+            report.stream = key if len(key) == ID_SIZE else None
             try:
                 value = self._far_value(leaf, at) if key in leaf.far else values[at]
                 self._check_value(key, value)
@@ -150,6 +150,8 @@ class StructureChecker:
     def _check_value(self, key: bytes, value: bytes) -> None:
         record, encoded, owner = split(value)
         identity, begin, _, count, _, _ = STREAM.unpack(record)
+        if len(key) != ID_SIZE:
+            raise TreeCorruptError("the key of an entry is no id")
         if identity != key:
             self.report.tell("entry-damaged", "the record is that of another stream")
         if count > self.blocks:

@@ -56,7 +56,7 @@ def check(
 
     \b
       ar7 check vault.ar7
-      ar7 check --seconds 600 --state vault.state vault.ar7   # again and again, until 0
+      ar7 check --seconds 600 --state vault.state vault.ar7  # again until 0
       ar7 check --json vault.ar7 | jq '.findings[].message'
     """
     started = time.monotonic()
@@ -153,8 +153,6 @@ class _Run:
         part = f"{path}.part"
         with open(part, "w", encoding="utf-8") as file:
             file.write(state.to_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(part, path)
 
 
