@@ -189,12 +189,16 @@ def check_archive(
     filesystem: Filesystem,
     level: str,
     *,
-    turn: Turn,
+    turn: Turn | None = None,
     progress: Progress | None = None,
     seconds: float | None = None,
     resume: CheckState | None = None,
 ) -> Check:
-    """Begin a check.  `turn` lets it to the archive, alone and with nothing uncommitted."""
+    """Begin a check.
+
+    Args: turn: lets it to the archive, alone and with nothing uncommitted; by default it takes
+    the lock.
+    """
     if level not in LEVELS:
         raise UsageError(f"level must be one of {', '.join(LEVELS)}")
     if resume is not None and level != "full":
@@ -203,5 +207,6 @@ def check_archive(
         raise UsageError("seconds are not negative")
     return Check(
         manager, filesystem, level,
-        turn=turn, progress=progress, seconds=seconds, resume=resume,
+        turn=turn or (lambda: manager.container.lock),
+        progress=progress, seconds=seconds, resume=resume,
     )  # fmt: skip

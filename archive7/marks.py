@@ -59,8 +59,11 @@ class Marks:
         """Whether consecutive places all have this mark."""
         for ordinal, at, size in _parts(first, count):
             page = self._pages.get(ordinal)
-            if page is None or page.count(mark, at, at + size) != size:
-                return mark == 0 and page is None
+            if page is None:
+                if mark:
+                    return False
+            elif page.count(mark, at, at + size) != size:
+                return False
         return True
 
     def stretch(self, first: int, limit: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from .filesystem import Filesystem
 from .finding import Report
 from .layout import DELETED, ID_SIZE, MAX_NAME_SIZE, PATH
 from .paths import FilesystemStreamManager
+from .streams.registry import split
 from .treecheck import items_of, leaf_behind
 from .treenode import TreeNode
 
@@ -241,6 +242,27 @@ class NameChecker:
             yield "name-wrong", "leads to an entry of another name"
         elif found.links > 1 and self._value_of(LINKS_ID + identity + key) is None:
             yield "name-unlisted", "is not among the names of its entry"
+
+
+def names_agree(manager: FilesystemStreamManager, filesystem: Filesystem) -> bool:
+    """Whether every entry has its names and every name its entry, in trees that are whole."""
+    report = Report(lambda _: None)
+    checker = NameChecker(manager, filesystem, report)
+    try:
+        for key, value in manager.registry.tree.items():
+            checker.check_entry(key, decode_entry(split(value)[2]))
+            if report.told:
+                return False
+        low: bytes | None = b""
+        while low is not None and not report.told:
+            leaf, low = leaf_behind(manager.paths, low)
+            if leaf is None:
+                return False
+            checker.check_leaf(leaf)
+        checker.check_rest()
+    except CorruptError:
+        return False
+    return not report.told
 
 
 _NO_NAMES: Final = frozenset({b"", b".", b".."})
