@@ -383,19 +383,27 @@ class Map:
 
     def leaves(self) -> Iterator[tuple[int, array[int]]]:
         """Every leaf that is there, in order: (first position, slots with inline changes)."""
-        changed = iter(sorted({position // FANOUT for position in self.changes}))
-        waiting = next(changed, None)
-        for level, ordinal, _, node in self.walk():
-            if level:
+        mask = (1 << _ORDINAL_BITS) - 1
+        changed = {(0, position // FANOUT) for position in self.changes}
+        for level, ordinal in {
+            (key >> _ORDINAL_BITS, key & mask) for key in self._dirty
+        } | changed:
+            for above in range(level, self.height):
+                changed.add((above, ordinal))
+                ordinal //= FANOUT
+        reach = FANOUT ** (self.height - 1) if self.height else 0
+        stack = [(self.height - 1, 0)] if self.height else []
+        while stack:
+            level, ordinal = stack.pop()
+            node = self.node(level, ordinal)
+            if not level:
+                yield self._leaf(ordinal, node)
                 continue
-            while waiting is not None and waiting <= ordinal:
-                if waiting < ordinal:
-                    yield self._leaf(waiting, _EMPTY)
-                waiting = next(changed, None)
-            yield self._leaf(ordinal, node)
-        while waiting is not None:
-            yield self._leaf(waiting, _EMPTY)
-            waiting = next(changed, None)
+            slots, base = node_slots(node), ordinal * FANOUT
+            below = [(level - 1, base + i) for i in range(FANOUT - 1, -1, -1)]
+            stack += [at for at in below if slots[at[1] - base] or at in changed]
+        for ordinal in sorted(at for level, at in changed if not level and at >= reach):
+            yield self._leaf(ordinal, _EMPTY)
 
     def _leaf(self, ordinal: int, node: bytes | bytearray) -> tuple[int, array[int]]:
         base, slots = ordinal * FANOUT, node_slots(node)
