@@ -11,6 +11,7 @@ check, keyring, pathobject, archive; cli.
 
 from . import keys
 from .archive import Archive, open  # noqa: A004 - the name users know
+from .check import Check, CheckState
 from .deletion import Delete, Deleted
 from .errors import (
     Archive7Error,
@@ -73,6 +74,8 @@ __all__ = [
     "ArchiveInfo",
     "ArchivePath",
     "BlockCorruptError",
+    "Check",
+    "CheckState",
     "ClosedError",
     "Condition",
     "CorruptError",

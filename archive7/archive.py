@@ -7,19 +7,17 @@ Assembles the layers; does no work of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final
 from uuid import UUID
 
-from .check import check_archive
 from .commit import Container
 from .creation import Options, create_container, open_container
 from .crypto import SUITES
 from .errors import UsageError
 from .filesystem import Filesystem
-from .finding import Finding
 from .guard import guard
 from .header import ArchiveHeader, decode_header
 from .hostexport import export_tree
@@ -341,25 +339,6 @@ class Archive(Upkeep):
         return export_tree(self._filesystem, path_text(source), target, wishes, overwrite, name)
 
     # --- about the archive
-
-    def check(
-        self, level: str = "full", *, progress: Callable[[int, int, str], object] | None = None
-    ) -> Iterator[Finding]:
-        """Check every layer; yield what is wrong.
-
-        Args:
-            level: quick (structures) or full (every block is opened, too).
-            progress: called as ``progress(done blocks, all blocks, layer)``, while the archive
-                is locked: it must not call it.
-        Raises: TransactionError inside a transaction.
-        """
-        with self._lock:
-            self.check_open()
-            self._check_outside()
-            self._enter()
-            if not self._manager.is_readonly:
-                self._commit()
-        return check_archive(self._manager, self._filesystem, level, progress)
 
     @query
     def info(self) -> ArchiveInfo:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
 from typing import Final
 
 from .errors import TreeCorruptError, UsageError
@@ -106,9 +105,7 @@ class BTree:
         self._node(self._root)  # the head of the free list stands there
         position = self._free if self._free is not None else NO_POSITION
         if position != NO_POSITION:
-            magic, _, _, self._free = TREE_NODE.unpack_from(self._store.read_node(position))
-            if magic != TREE_FREE_MAGIC:
-                raise TreeCorruptError("the tree's free list is broken", block=position)
+            self._free = self.free_after(position)
             self._touch(self._node(self._root))
         else:
             position = self._store.new_node()
@@ -157,10 +154,11 @@ class BTree:
         keys = node.keys
         at = bisect_left(keys, key)
         if at < len(keys) and keys[at] == key:
-            return self._value(node, at)
+            return self.value(node, at)
         return None
 
-    def _value(self, node: TreeNode, at: int) -> bytes:
+    def value(self, node: TreeNode, at: int) -> bytes:
+        """The value of item `at` of a leaf."""
         value = node.values[at]
         return self._store.read_value(value) if node.keys[at] in node.far else value
 
@@ -185,7 +183,7 @@ class BTree:
             end = len(keys) if high is None else bisect_left(keys, high)
             for at in range(bisect_left(keys, low), end):
                 key = keys[at]
-                yield key, self._value(leaf, at) if leaf.far else leaf.values[at]
+                yield key, self.value(leaf, at) if leaf.far else leaf.values[at]
                 if version != self.version:
                     low = key + b"\0"
                     break
@@ -201,7 +199,7 @@ class BTree:
             end = len(keys) if high is None else bisect_left(keys, high)
             for at in range(end - 1, bisect_left(keys, low) - 1, -1):
                 key = keys[at]
-                yield key, self._value(leaf, at)
+                yield key, self.value(leaf, at)
                 if version != self.version:
                     high = key
                     break
@@ -431,70 +429,63 @@ class BTree:
 
     # --- checking
 
+    @property
+    def free_head(self) -> int:
+        """The first free node, or NO_POSITION."""
+        self._node(self._root)
+        return NO_POSITION if self._free is None else self._free
+
+    def free_after(self, position: int) -> int:
+        """The free node behind the one at `position`.  Raises TreeCorruptError if that is none."""
+        magic, _, _, following = TREE_NODE.unpack_from(self._store.read_node(position))
+        if magic != TREE_FREE_MAGIC:
+            raise TreeCorruptError("the tree's free list is broken", block=position)
+        return int(following)
+
+    def read(self, position: int, level: int | None = None) -> TreeNode:
+        """The node at `position`, which must stand on `level`; not to be changed."""
+        self._trim()
+        return self._node(position, level)
+
     def nodes(self) -> Iterator[tuple[int, int, int]]:
         """Every node and free node: (position, level, item count); level -1 for a free one."""
         stack = [(self._root, self._node(self._root).level)]
         seen = set()
         while stack:
             position, level = stack.pop()
-            self._trim()
             if position in seen:
                 raise TreeCorruptError("a tree node is reached twice", block=position)
             seen.add(position)
-            node = self._node(position, level)
+            node = self.read(position, level)
             yield position, level, len(node.keys)
             if level:
                 stack += [(child, level - 1) for child in reversed(node.children)]
-        head = NO_POSITION if self._free is None else self._free
+        head = self.free_head
         while head != NO_POSITION:
             if head in seen:
                 raise TreeCorruptError("the tree's free list runs in a circle", block=head)
             seen.add(head)
             yield head, -1, 0
-            magic, _, _, following = TREE_NODE.unpack_from(self._store.read_node(head))
-            if magic != TREE_FREE_MAGIC:
-                raise TreeCorruptError("the tree's free list is broken", block=head)
-            head = following
+            head = self.free_after(head)
 
     def far_records(self) -> Iterator[bytes]:
         """The records of all values that stand in streams of their own."""
         for position, level, _ in self.nodes():
             if level == 0:
-                node = self._node(position)
-                for key in sorted(node.far):
-                    yield node.values[bisect_left(node.keys, key)]
+                yield from self._node(position).far_records()
 
     def check(self) -> Iterator[TreeCorruptError]:
         """Yield every violated invariant: order, bounds, levels, sizes, links."""
-        yield from self._check_node(self._root, self._node(self._root).level, b"", None)
         try:
             for _ in self.nodes():
                 pass
         except TreeCorruptError as error:
             yield error
-
-    def _check_node(
-        self, position: int, level: int, low: bytes, high: bytes | None
-    ) -> Iterator[TreeCorruptError]:
-        self._trim()
-        try:
-            node = self._node(position, level)
-        except TreeCorruptError as error:
-            yield error
-            return
-        keys = node.keys
-        if any(a >= b for a, b in pairwise(keys)):
-            yield TreeCorruptError("keys do not rise", block=position)
-        if keys and (keys[0] < low or (high is not None and keys[-1] >= high)):
-            yield TreeCorruptError("keys leave the bounds of the parent", block=position)
-        if node.size > TREE_CAPACITY:
-            yield TreeCorruptError("a node is too large", block=position)
-        if position != self._root and not keys:
-            yield TreeCorruptError("a node is empty", block=position)
-        if level:
-            if len(node.children) != len(keys) + 1:
-                yield TreeCorruptError("children and keys do not fit", block=position)
-                return
-            bounds = [low, *keys, high]
-            for child, (first, last) in zip(node.children, pairwise(bounds), strict=True):
-                yield from self._check_node(child, level - 1, first or b"", last)
+            return  # where a node is reached twice, a walk may take for ever
+        stack: list[tuple[int, bytes, bytes | None]] = [(self._root, b"", None)]
+        while stack:
+            position, low, high = stack.pop()
+            node = self.read(position)
+            for reason in node.wrong(low, high, is_root=position == self._root):
+                yield TreeCorruptError(reason, block=position)
+            stack += [(child, first, last) for child, first, last in node.below(low, high)]

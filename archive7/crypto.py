@@ -1,13 +1,13 @@
 """Cipher suites and key derivation: sealing and opening blocks.
 
-Owns everything that touches a key.  The only module that imports a crypto or hash library.  May
-assume: buffers have the sizes of `layout`.  Promises: a plaintext that did not verify is zeroed
-before anyone sees it, and no (key, nonce) pair is chosen by a counter or from a pool.
+Owns everything that touches a key; with `kem`, for public keys, the only module that imports a
+crypto or hash library.  May assume: buffers have the sizes of `layout`.  Promises: a plaintext
+that did not verify is zeroed before anyone sees it, and no (key, nonce) pair is chosen by a
+counter or from a pool.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -19,10 +19,8 @@ from ctypes import create_string_buffer as _create_buffer
 from typing import Any, Final, Protocol
 
 import xxhash
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, hpke
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher as _Cipher
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -31,7 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import SuiteUnavailableError, VersionError
 from .layout import (
+    BLOCK_HEAD,
     BLOCK_SIZE,
+    DIGEST_OFFSET,
     NONCE_SIZE,
     PLAIN_SIZE,
     SEALED_XAES,
@@ -50,6 +50,9 @@ SUITES: Final = {SUITE_XAES256GCM: "xaes256gcm", SUITE_SECRETBOX: "secretbox"}
 _PREFIX_SIZE: Final = 12
 _PREFIX_COUNT: Final = 256
 _SEALED: Final = SEALED_XAES.unpack_from
+_BOX: Final = BLOCK_SIZE - NONCE_SIZE
+_digest_of = xxhash.xxh3_128_digest
+_DIGEST: Final = slice(DIGEST_OFFSET, BLOCK_HEAD.size)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -132,71 +135,6 @@ def unwrap_key(wrap: bytes, sealed: bytes, aad: bytes) -> bytearray | None:
     return master
 
 
-# --- public keys: HPKE in base mode (RFC 9180), HKDF-SHA256, AES-256-GCM
-#
-# A key is its components one behind the other, X25519's first; an ML-KEM-768 private key is its
-# seed.  With both the KEM is MLKEM768-X25519 (KEM id 0x647a).
-
-_X25519_SIZE: Final = 32
-_KEM_X25519: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-_KEM_HYBRID: Final = hpke.Suite(
-    hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM
-)
-
-
-def hpke_public(private: Buffer) -> bytes:
-    """The public key of a private one, whose size tells the kind: 32 or 96 bytes.
-
-    Raises: SuiteUnavailableError where the crypto library has no ML-KEM.
-    """
-    data = bytes(private)
-    one = X25519PrivateKey.from_private_bytes(data[:_X25519_SIZE]).public_key().public_bytes_raw()
-    if len(data) == _X25519_SIZE:
-        return one
-    with _needs_mlkem():
-        other = MLKEM768PrivateKey.from_seed_bytes(data[_X25519_SIZE:])
-        return one + other.public_key().public_bytes_raw()
-
-
-def hpke_seal(public: Buffer, plain: Buffer, info: bytes) -> bytes:
-    """Seal for a public key, of 32 or 1216 bytes: what was encapsulated, then the ciphertext.
-
-    Raises: ValueError for a public key that is none; SuiteUnavailableError.
-    """
-    data = bytes(public)
-    one = X25519PublicKey.from_public_bytes(data[:_X25519_SIZE])
-    if len(data) == _X25519_SIZE:
-        return _KEM_X25519.encrypt(plain, one, info)
-    with _needs_mlkem():
-        other = MLKEM768PublicKey.from_public_bytes(data[_X25519_SIZE:])
-        return _KEM_HYBRID.encrypt(plain, hpke.MLKEM768X25519PublicKey(other, one), info)
-
-
-def hpke_open(private: Buffer, sealed: Buffer, info: bytes) -> bytes | None:
-    """Open what `hpke_seal` sealed; None if it does not verify.  Raises: SuiteUnavailableError."""
-    data = bytes(private)
-    one = X25519PrivateKey.from_private_bytes(data[:_X25519_SIZE])
-    try:
-        if len(data) == _X25519_SIZE:
-            return _KEM_X25519.decrypt(sealed, one, info)
-        with _needs_mlkem():
-            other = MLKEM768PrivateKey.from_seed_bytes(data[_X25519_SIZE:])
-            return _KEM_HYBRID.decrypt(sealed, hpke.MLKEM768X25519PrivateKey(other, one), info)
-    except (InvalidTag, ValueError):
-        return None
-
-
-@contextlib.contextmanager
-def _needs_mlkem() -> Iterator[None]:
-    try:
-        yield
-    except UnsupportedAlgorithm:
-        raise SuiteUnavailableError(
-            "keys of kind hybrid need a cryptography whose library has ML-KEM-768: install its "
-            "wheel, or use a key of kind x25519"
-        ) from None
-
-
 class RunBuffer:
     """Scratch for one plaintext, and room for a run of sealed blocks with views into it.
 
@@ -220,6 +158,9 @@ class RunBuffer:
     def wipe(self) -> None:
         """Zero the plaintext."""
         self.plain[:] = bytes(PLAIN_SIZE)
+
+
+Wanted = tuple[bytes, bytes]  # what a plaintext has to begin and to end with
 
 
 class OpenInto(Protocol):
@@ -250,6 +191,26 @@ class BlockCipher(ABC):
 
         At the first that is not genuine, or has another tag prefix, this ends; scratch is zeroed.
         """
+
+    def verify_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes], wanted: Sequence[Wanted]
+    ) -> int:
+        """How many blocks one behind the other, from the first on, are what they have to be.
+
+        Args:
+            run: scratch.
+            sealed: the blocks, whole ones.
+            tags: expected tag prefix of each.
+            wanted: what each plaintext has to hold; its digest is compared, too.
+        """
+        matches, plain, sound = self.digest_matches, run.plain, 0
+        for _, (begin, end) in zip(self.open_run(run, sealed, tags), wanted, strict=False):
+            if not (plain.startswith(begin) and plain.endswith(end)):
+                break
+            if not matches(bytes(plain[_DIGEST]), run.data):
+                break
+            sound += 1
+        return sound
 
     def run_buffer(self, count: int, head_size: int) -> RunBuffer:
         """A buffer for runs of up to `count` blocks."""
@@ -388,6 +349,30 @@ class XaesCipher(BlockCipher):
         except (InvalidTag, ValueError):
             pass
         run.wipe()
+
+    def verify_run(
+        self, run: RunBuffer, sealed: bytes, tags: Sequence[bytes], wanted: Sequence[Wanted]
+    ) -> int:
+        ciphers, cipher_of, aad = self._ciphers, self._cipher, self._aad
+        room, data, view, hash_of = run.plain_view, run.data, memoryview(sealed), _digest_of
+        starts, ends, digest_at = run.plain.startswith, run.plain.endswith, _DIGEST.start
+        blocks = zip(SEALED_XAES.iter_unpack(sealed), tags, wanted, strict=False)
+        sound, at = 0, NONCE_SIZE
+        try:
+            for (prefix, nonce, found), tag, (begin, end) in blocks:
+                if found != tag:
+                    break
+                cipher = ciphers.get(prefix) or cipher_of(prefix)
+                if cipher is None:
+                    break
+                cipher.decrypt_into(nonce, view[at : at + _BOX], aad, room)
+                if not (starts(begin) and ends(end) and starts(hash_of(data), digest_at)):
+                    break
+                at += BLOCK_SIZE
+                sound += 1
+        except (InvalidTag, ValueError):
+            run.wipe()
+        return sound
 
     def open_block(self, sealed: Buffer, tag: bytes | None = None) -> bytes | None:
         data = bytes(sealed)

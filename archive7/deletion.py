@@ -105,19 +105,22 @@ class Deletion(Links):
         origin = _decode(value)
         return origin.parent, origin.name
 
-    def path_of(self, identity: bytes) -> str:
+    def path_of(self, identity: bytes, most: int = _DEEPEST) -> str:
         """The (first) path of an entry, for messages; of a deleted one, where it stood.
 
+        Of more than `most` parts the last ones are given, behind ``...``.
         Raises: TreeCorruptError where it stands in no directory.
         """
         parts: list[str] = []
-        while identity != ROOT_ID and len(parts) < _DEEPEST:
+        while identity != ROOT_ID and len(parts) < most:
             entry = self.entry(identity)
             identity, name = entry.parent, entry.name
             if identity == DELETED_ID:
                 origin = _decode(self._paths.get(DELETED_ID + name) or b"")
                 identity, name = origin.parent, origin.name
             parts.append(name.decode(errors="replace"))
+        if identity != ROOT_ID:
+            parts.append("...")
         return "/" + "/".join(reversed(parts))
 
     def _former_path(self, origin: _Origin) -> str:

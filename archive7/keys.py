@@ -16,8 +16,9 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from .crypto import KEY_SIZE, Buffer, hpke_open, hpke_public, hpke_seal, same, sha256
+from .crypto import KEY_SIZE, Buffer, same, sha256
 from .errors import UsageError
+from .kem import hpke_open, hpke_public, hpke_seal
 from .layout import SLOT_HYBRID, SLOT_X25519
 
 __all__ = [

@@ -94,6 +94,10 @@ BLOCK_HEAD: Final = Struct("!iiI16s20s")
 BLOCK: Final = Struct("!iiI16s20s4008s")
 PLAIN_SIZE: Final = BLOCK.size
 DATA_SIZE: Final = PLAIN_SIZE - BLOCK_HEAD.size
+# a head without its digest: what a check knows of a block beforehand
+_BLOCK_LEAD: Final = Struct("!iiI16s")
+pack_lead: Final = _BLOCK_LEAD.pack
+DIGEST_OFFSET: Final = _BLOCK_LEAD.size
 # index, stream id: what every read compares, at IDENTITY_OFFSET of the plaintext
 BLOCK_IDENTITY: Final = Struct("!I16s")
 IDENTITY_OFFSET: Final = 8

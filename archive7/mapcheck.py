@@ -1,79 +1,127 @@
 """Map checked: every slot is used once, none beyond the end; counts are right.
 
-Owns the invariants of the map, the reserve among them.
-Cost: every node is opened once; a byte for each slot.
+Owns the invariants of the map, the reserve among them.  May assume a root that decodes.  Promises:
+every node that can be opened is looked at, whatever others are damaged.
+Cost: every node is opened once; memory for the slots that are named, not for those claimed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
 
 from .commit import Container
 from .errors import CorruptError
-from .finding import Finding, error
-from .layout import FANOUT
-from .map import entry_slot, node_slots
+from .finding import Report
+from .layout import FANOUT, RESERVE_COUNT
+from .map import entry_slot, node_entry, node_slots
+from .marks import PRESENT, Marks
+
+_USED, _KEPT = 1, 2  # marks of slots
 
 
-def check_map(container: Container, present: bytearray) -> Iterator[Finding]:
-    """Check the map; `present` gets a 1 for each position that has a block."""
-    return _MapCheck(container, present).run()
+def check_map(container: Container, present: Marks, report: Report) -> int:
+    """Check the map; `present` gets a mark for each position that has a block.
+
+    Returns: how many blocks there are.
+    """
+    check = _MapCheck(container, present, report)
+    check.run()
+    return check.blocks
 
 
 class _MapCheck:
-    def __init__(self, container: Container, present: bytearray) -> None:
+    def __init__(self, container: Container, present: Marks, report: Report) -> None:
         self._map, self._root = container.blocks.map, container.root
-        self._present = present
-        self._used = bytearray(self._root.slots + 1)
+        self._present, self._tell = present, report.tell
+        self._used = Marks()
+        self._is_whole = True
+        self._changes: dict[int, list[int]] = {}  # inline, by leaf
+        for position in self._map.changes:
+            self._changes.setdefault(position // FANOUT, []).append(position)
+        self.blocks = 0
+        self._count = 0  # slots in use
 
-    def run(self) -> Iterator[Finding]:
-        chart, root, used = self._map, self._root, self._used
-        first, count = root.reserve
-        used[first : first + count] = bytes([1]) * count
-        try:
-            for level, ordinal, entry, node in chart.walk():
-                yield from self._use(entry_slot(entry), f"map node {ordinal} of {level}")
-                if not level:
-                    yield from self._check_leaf(ordinal, node)
-        except CorruptError as reason:
-            yield error("map", reason)
-            return
-        reach = FANOUT**chart.height if chart.height else 0
-        for position in chart.changes:
-            # leaves that are there have been looked at with their changes
-            if position >= reach or not any(chart.node(0, position // FANOUT)):
-                yield from self._check_entry(position, entry_slot(chart.get(position)))
-        total = sum(used) - sum(used[first : first + count])
-        if total != root.used:
-            yield error("map", f"the root counts {root.used} used slots, the map has {total}")
+    def run(self) -> None:
+        chart = self._map
+        self._check_reserve()
+        stack = [(chart.height - 1, 0, chart.top)] if chart.height else []
+        while stack:
+            level, ordinal, entry = stack.pop()
+            below = FANOUT ** (level + 1)  # positions that stand below this node
+            self._use(entry_slot(entry), "a map node", ordinal * below, below)
+            try:
+                node = chart.node(level, ordinal)
+            except CorruptError:
+                self._is_whole = False
+                message = f"a map node of level {level} is damaged: what was below it is not known"
+                first, slot = ordinal * below, entry_slot(entry)
+                self._tell("node-damaged", message, block=first, count=below, slot=slot)
+                continue
+            if not level:
+                self._check_leaf(ordinal, node_slots(node))
+                continue
+            base = ordinal * FANOUT
+            stack += [
+                (level - 1, base + i, node_entry(node, i))
+                for i, slot in reversed(list(enumerate(node_slots(node))))
+                if slot
+            ]
+        for ordinal in sorted(self._changes):  # of leaves that are not there
+            self._check_leaf(ordinal, array("I", bytes(4 * FANOUT)))
+        if self._is_whole and self._count != self._root.used:
+            message = f"the root counts {self._root.used} used slots, the map has {self._count}"
+            self._tell("used-wrong", message)
 
-    def _check_leaf(self, ordinal: int, node: bytes | bytearray) -> Iterator[Finding]:
-        used, present, base = self._used, self._present, ordinal * FANOUT
-        slots = node_slots(node)
-        for position, change in self._map.changes.items():
-            if 0 <= position - base < FANOUT:
-                slots[position - base] = int.from_bytes(change[4:8], "big")
-        last, end = len(used), len(present)
-        for position, slot in enumerate(slots, base):
+    def _check_reserve(self) -> None:
+        first, count = self._root.reserve
+        if count and (first < 1 or count > RESERVE_COUNT or first + count > self._root.slots + 1):
+            self._tell("reserve-wrong", f"the reserve is said to be {count} slots from {first} on")
+        elif count:
+            self._used.fill(first, count, _KEPT)
+
+    def _check_leaf(self, ordinal: int, slots: array[int]) -> None:
+        base = ordinal * FANOUT
+        for position in self._changes.pop(ordinal, ()):
+            slots[position - base] = int.from_bytes(self._map.changes[position][4:8], "big")
+        at = 0
+        while at < FANOUT:
+            slot, end = slots[at], at + 1
             if slot:
-                if slot < last and not used[slot] and 0 < position < end:
-                    used[slot] = present[position] = 1
-                else:
-                    yield from self._check_entry(position, slot)
+                while end < FANOUT and slots[end] == slot + end - at:
+                    end += 1
+                self._check_run(base + at, slot, end - at)
+            at = end
 
-    def _check_entry(self, position: int, slot: int) -> Iterator[Finding]:
-        if not slot:
+    def _check_run(self, position: int, slot: int, count: int) -> None:
+        """Check entries of neighbouring positions in neighbouring slots."""
+        root = self._root
+        is_inside = 0 < position <= root.positions - count and slot + count - 1 <= root.slots
+        if count == 1 or not (is_inside and self._used.are(slot, count, 0)):
+            for i in range(count):
+                self._check_entry(position + i, slot + i)
             return
-        if not 0 < position < len(self._present):
-            yield error("map", "a block stands at a position never given out", block=position)
-            return
-        self._present[position] = 1
-        yield from self._use(slot, f"block {position}")
+        self._used.fill(slot, count, _USED)
+        self._present.fill(position, count, PRESENT)
+        self._count += count
+        self.blocks += count
 
-    def _use(self, slot: int, what: str) -> Iterator[Finding]:
-        if not 0 < slot < len(self._used):
-            yield error("map", f"{what} stands in slot {slot} behind the end")
-        elif self._used[slot]:
-            yield error("map", f"{what} shares slot {slot} with another or the reserve")
+    def _check_entry(self, position: int, slot: int) -> None:
+        if not 0 < position < self._root.positions:
+            self._count += 1
+            message = "a block stands at a position never given out"
+            self._tell("position-beyond", message, block=position)
+            return
+        self._present.put(position, PRESENT)
+        self.blocks += 1
+        self._use(slot, "a block", position, 1)
+
+    def _use(self, slot: int, what: str, position: int, count: int) -> None:
+        self._count += 1
+        if not 0 < slot <= self._root.slots:
+            code, message = "slot-beyond", f"{what} stands behind the end"
+        elif self._used.get(slot):
+            code, message = "slot-shared", f"{what} shares its slot with another or the reserve"
         else:
-            self._used[slot] = 1
+            self._used.put(slot, _USED)
+            return
+        self._tell(code, message, block=position, count=count, slot=slot)

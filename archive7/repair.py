@@ -24,7 +24,7 @@ from .keyslots import Secrets
 from .layout import BLOCK_HEAD, DATA_SIZE, ID_SIZE, MAX_SPECIAL_STREAMS, STREAM
 from .locks import Lock
 from .mending import RESCUE, RepairReport
-from .namecheck import NameChecker
+from .namecheck import names_agree
 from .namerepair import NameRepair
 from .overlay import OverlayDevice
 from .paths import FilesystemStreamManager
@@ -120,7 +120,9 @@ class Repairer:
                 container.is_busy = was_busy
         filesystem = Filesystem(manager)
         filesystem.attach()
-        report.remaining = list(check_archive(manager, filesystem, "full", self._progress))
+        report.remaining = list(
+            check_archive(manager, filesystem, "full", progress=self._progress)
+        )
         self._name_paths(filesystem)
         manager.close()
         return report
@@ -339,16 +341,7 @@ class Repairer:
         """Whether an entry and a name contradict each other."""
         if ROOT_ID not in manager.registry.tree:
             return True
-        checker = NameChecker(manager, Filesystem(manager))
-        try:
-            if any(True for _ in checker.check_paths()):
-                return True
-            for key, value in manager.registry.tree.items():
-                if key != ROOT_ID and any(checker.check_entry(key, decode_entry(split(value)[2]))):
-                    return True
-        except CorruptError:
-            return True
-        return False
+        return not names_agree(manager, Filesystem(manager))
 
     def _name_paths(self, filesystem: Filesystem) -> None:
         """Tell paths in the report, where there are some."""

@@ -7,6 +7,7 @@ tree is `btree`'s.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Final, Protocol
 
@@ -94,6 +95,33 @@ class TreeNode:
             parts = [head, encode_numbers("H", sizes + lengths), *keys, *self.values]
         parts.append(bytes(TREE_CAPACITY - self.size))
         return b"".join(parts)
+
+    # --- checking
+
+    def far_records(self) -> Iterator[bytes]:
+        """The records of the values that stand in streams of their own."""
+        for key in sorted(self.far):
+            yield self.values[bisect_left(self.keys, key)]
+
+    def below(self, low: bytes, high: bytes | None) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """The children, each with the bounds of its keys, from the bounds of this node's."""
+        firsts: list[bytes] = [low, *self.keys]
+        lasts: list[bytes | None] = [*self.keys, high]
+        return zip(self.children, firsts, lasts, strict=False)
+
+    def wrong(self, low: bytes, high: bytes | None, *, is_root: bool) -> Iterator[str]:
+        """Every violated invariant; keys must lie in low <= key < high."""
+        keys = self.keys
+        if any(a >= b for a, b in pairwise(keys)):
+            yield "keys do not rise"
+        if keys and (keys[0] < low or (high is not None and keys[-1] >= high)):
+            yield "keys leave the bounds of the parent"
+        if self.size > TREE_CAPACITY:
+            yield "a node is too large"
+        if not (is_root or keys):
+            yield "a node is empty"
+        if self.level and len(self.children) != len(keys) + 1:
+            yield "children and keys do not fit"
 
 
 def decode_node(position: int, data: bytes) -> tuple[TreeNode, int]:

@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import archive7
-from archive7 import Archive
-from archive7.check import Finding
+from archive7 import Archive, Finding
 from archive7.errors import RecoveredWarning
 
 KEY = bytes(range(32))

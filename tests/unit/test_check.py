@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archive7 import Archive
-from archive7.check import Finding
+from archive7 import Archive, Finding
 from archive7.entry import DIRECTORY, FILE, ROOT_ID
 from archive7.errors import Archive7Error, TransactionError, UsageError
 from archive7.layout import (

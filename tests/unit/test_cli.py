@@ -546,7 +546,10 @@ def test_check_of_a_sound_archive(ar7: Ar7) -> None:
 
     assert "sound" in ar7("check", ar7.vault, "--level", "quick").stdout
     assert told.pop("seconds") >= 0
-    assert told == {"vault": str(ar7.vault), "level": "full", "is_sound": True, "findings": []}
+    assert told == {
+        "vault": str(ar7.vault), "level": "full", "is_sound": True, "is_complete": True,
+        "progress": 1.0, "earlier_errors": 0, "findings": [],
+    }  # fmt: skip
 
 
 def test_check_finds_a_flipped_bit(ar7: Ar7) -> None:
@@ -559,7 +562,11 @@ def test_check_finds_a_flipped_bit(ar7: Ar7) -> None:
     assert not told["is_sound"]
     errors = [finding for finding in told["findings"] if finding["severity"] == "error"]
     assert errors
-    assert set(errors[0]) >= {"severity", "layer", "message", "block", "stream", "path"}
+    assert set(errors[0]) == {
+        "severity", "layer", "message", "block", "stream", "path", "code", "slot", "count",
+        "remedy",
+    }  # fmt: skip
+    assert f"next: {errors[0]['remedy']}" in words
     assert f"{len(errors)} error" in words
 
 
