@@ -97,7 +97,13 @@ LAYERS = (
     "treerepair",
     "namerepair",
     "repair",
+    "chart",
     "survey",
+    "assembly",
+    "remains",
+    "whereabouts",
+    "haven",
+    "hosthaven",
     "salvage",
     "header",
     "info",
@@ -141,7 +147,8 @@ OPENERS = {
     "os": {"close", "fdopen", "open", "read", "sendfile", "write"},
 }
 OPENER_OWNERS = {
-    "device", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "demo", "cli",
+    "device", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "hosthaven", "demo",
+    "cli",
 }  # fmt: skip
 
 PRINTERS = {"demo", "cli", "__main__"}
