@@ -149,7 +149,7 @@ def rescue(
                 return NoHaven()
             if isinstance(into, Archive):
                 return ArchiveHaven(into._filesystem, into.transaction)
-            return FolderHaven(into, report.note)
+            return FolderHaven(into, report.refuse)
 
         return write_rescue(
             path,

@@ -98,6 +98,13 @@ class Assembly:
         self.is_trusted = True
         self.limit = self._left = 16 * survey.count + 65536
 
+    @property
+    def is_all_told(self) -> bool:
+        """Whether a block that the chart does not name is none that counts."""
+        chart = self._chart
+        is_last = self.is_trusted and self._survey.later_than is None
+        return is_last and chart.is_there and not chart.lost
+
     # --- with a record
 
     def by_record(self, stream: bytes, record: Recorded, *, is_proved: bool) -> Strand | None:
@@ -168,10 +175,12 @@ class Assembly:
     def by_blocks(self, stream: bytes) -> Strand | None:
         """The blocks that say that they belong to a stream; None where there is none."""
         survey = self._survey
-        versions = {i: rows for i, rows in survey.versions(stream).items() if i < survey.count}
-        if not versions:
+        versions = survey.versions(stream)
+        chosen = {index: rows[0] for index, rows in versions.items() if index < survey.count}
+        if self.is_all_told:  # what the chart does not name is no more
+            chosen = {index: row for index, row in chosen.items() if survey.positions[row]}
+        if not chosen:
             return None
-        chosen = {index: rows[0] for index, rows in versions.items()}
         count, is_end, is_cut = self._end(stream, chosen)
         return self._strand(stream, chosen, count, is_end=is_end, is_cut=is_cut)
 

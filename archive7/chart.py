@@ -29,6 +29,7 @@ class Chart:
         root: the one that is charted, or None.
         number: commit that is charted; -1 where there is none.
         is_sure: False where a newer root may have been lost.
+        is_outdated: whether there is a newer root, whose map is damaged.
         lost: nodes of the map that do not open, as far as they were asked for.
     """
 
@@ -39,11 +40,9 @@ class Chart:
         self._lost_leaves: set[int] = set()
         self.lost = 0
         self.notes: list[str] = []
-        self.root, self.is_sure = self._choose(ring)
         self.number = -1
-        if self.root is not None:
-            self.number = self.root.number
-            self._map = map_of(reader, self.root)  # type: ignore[arg-type]
+        self.is_outdated = False
+        self.root, self.is_sure = self._choose(ring)
 
     def _choose(self, ring: Ring) -> tuple[Root | None, bool]:
         """The root to take, and whether it is known to be the newest."""
@@ -63,17 +62,31 @@ class Chart:
             self.notes.append(f"{max(1, unread)} of {RING_PLACES} places for roots are damaged")
         if not roots:
             return None, False
+        is_sure = not unread and not (blank and self._is_dated)
+        newest = max(roots.values(), key=lambda root: (root.number, root.is_marked))
+        self._take(newest)
+        if self.is_whole():
+            return newest, is_sure
+        root = self._choose_whole(roots) or newest
+        self.is_outdated = root.number < newest.number
+        if self.is_outdated:
+            self.notes.append(f"the map of commit {newest.number} is damaged: commit "
+                              f"{root.number} is taken")  # fmt: skip
+        self._take(root)
+        return root, is_sure and not self.is_outdated
+
+    def _choose_whole(self, roots: dict[int, Root]) -> Root | None:
+        """The root that opening would take, if its map is whole."""
         try:
             choice = choose(roots, verify_with(self._reader, self._reader.verify))  # type: ignore[arg-type]
         except CorruptError:
-            newest = max(roots.values(), key=lambda root: (root.number, root.is_marked))
-            return newest, False
-        if choice.skipped:
-            newest_number = max(skipped.number for skipped in choice.skipped)
-            self.notes.append(f"commit {newest_number} is not whole: commit "
-                              f"{choice.root.number} is taken")  # fmt: skip
-        is_sure = not unread and not choice.skipped and not (blank and self._is_dated)
-        return choice.root, is_sure
+            return None
+        self._take(choice.root)
+        return choice.root if self.is_whole() else None
+
+    def _take(self, root: Root) -> None:
+        self.number = root.number
+        self._map = map_of(self._reader, root)  # type: ignore[arg-type]
 
     def take_top(self, height: int, top: Entry, number: int) -> None:
         """Chart the map below a topmost node, where no root is left."""

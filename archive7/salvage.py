@@ -61,7 +61,8 @@ class Rescue:
     Attributes:
         files: every name of every file.
         directories, links: how many were made; links are symbolic ones.
-        notes: what was wrong with the container, and what the target refused.
+        notes: what was wrong with the container.
+        refused: what the target could not have, such as names or attributes.
         is_complete: False where it was interrupted.
     """
 
@@ -69,6 +70,7 @@ class Rescue:
     directories: int = 0
     links: int = 0
     notes: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     is_complete: bool = False
 
     def count(self, status: str) -> int:
@@ -79,14 +81,15 @@ class Rescue:
     def is_whole(self) -> bool:
         """Whether everything came back, proved."""
         kept = {"whole", "deleted"}
-        return self.is_complete and not self.notes and kept >= {f.status for f in self.files}
+        is_all = not self.notes and not self.refused and self.is_complete
+        return is_all and kept >= {file.status for file in self.files}
 
-    def note(self, text: str) -> None:
-        """Add a note, unless there are very many."""
-        if len(self.notes) < _MOST_NOTES:
-            self.notes.append(text)
-        elif len(self.notes) == _MOST_NOTES:
-            self.notes.append("and more of the same")
+    def refuse(self, text: str) -> None:
+        """Note what the target could not have, unless there are very many."""
+        if len(self.refused) < _MOST_NOTES:
+            self.refused.append(text)
+        elif len(self.refused) == _MOST_NOTES:
+            self.refused.append("and more of the same")
 
     def as_json(self) -> str:
         """The report as a document."""
@@ -176,7 +179,7 @@ class _Salvage:
                 if remains.is_registry_whole and remains.is_paths_whole:
                     return
         else:
-            self.report.note("no root can be read: what was changed since the map was last "
+            self.report.notes.append("no root can be read: what was changed since the map was last "
                              "written, which every close does, is unproved")  # fmt: skip
         self._begun = survey.count
         survey.run(lambda done, _, what: self._progress(done, 2 * survey.count, what))
@@ -193,26 +196,26 @@ class _Salvage:
         survey, chart = self._survey, self._chart
         if chart.is_sure or not chart.is_there:
             return
-        if survey.has_later(chart.number):
+        if chart.is_outdated or survey.has_later(chart.number):
             survey.later_than = chart.number
             self._assembly.is_trusted = survey.is_dated and not survey.may_hide(RESERVE_COUNT)
             if not self._assembly.is_trusted:
-                self.report.note("newer changes may be lost: all files are unproved")
+                self.report.notes.append("newer changes may be lost: all files are unproved")
 
     def _describe(self) -> None:
         """Say what is missing of the container itself."""
         remains, chart = self._remains, self._chart
         if not chart.is_there:
-            self.report.note("the map of blocks is lost: files are put together by what their "
+            self.report.notes.append("the map of blocks is lost: files are put together by what their "
                              "blocks say, and unproved")  # fmt: skip
         elif chart.lost:
-            self.report.note(f"{chart.lost} nodes of the map are lost: files with blocks there "
+            self.report.notes.append(f"{chart.lost} nodes of the map are lost: files with blocks there "
                              "are unproved")  # fmt: skip
         if not remains.is_registry_whole:
-            self.report.note("a part of the registry is lost: modes, times and attributes of some "
+            self.report.notes.append("a part of the registry is lost: modes, times and attributes of some "
                              "files may be missing or older than they were")  # fmt: skip
         if not remains.is_paths_whole:
-            self.report.note("a part of the paths tree is lost: further names of files with hard "
+            self.report.notes.append("a part of the paths tree is lost: further names of files with hard "
                              "links may be missing")  # fmt: skip
 
     def _waiting(self) -> list[bytes]:
@@ -292,23 +295,36 @@ class _Salvage:
         remains, assembly = self._remains, self._assembly
         value, is_proved = remains.value(identity), remains.is_proved(identity)
         record = None if value is None else recorded(identity, value, assembly.limit)
-        told = None
         if record is not None and (is_proved or identity in remains.touched):
             told = assembly.by_record(identity, record, is_proved=is_proved)
-        if told is None:
-            found = assembly.by_blocks(identity)
-            if record is not None and not (found is not None and found.is_proved):
-                if found is None or not found.is_marked or not self._survey.is_dated:
-                    told = assembly.by_record(identity, record, is_proved=False)
-            told = told or found
-        if told is not None:
-            return told
-        return Strand(identity, 0, 0, self._is_nothing_blind(), lambda: iter(()))
+            if told is not None:
+                return told
+        found = assembly.by_blocks(identity)
+        if found is not None and not self._is_record_newer(identity):
+            is_newest = found.is_marked and self._survey.is_dated
+            if record is None or found.is_proved or is_newest or assembly.is_all_told:
+                return found
+        is_empty = found is None and self._is_nothing_blind()
+        if record is not None and not is_empty and (record.count or found is not None):
+            told = assembly.by_record(identity, record, is_proved=False)
+            if told is not None:
+                return told
+        return found or Strand(identity, 0, 0, is_empty, lambda: iter(()))
+
+    def _is_record_newer(self, identity: bytes) -> bool:
+        """Whether the record of a file is of a commit after those of its blocks, or of the same.
+
+        Whatever changes blocks changes the record, too, in the same commit.
+        """
+        survey, older = self._survey, self._remains.older.get(identity)
+        if older is None or not survey.is_dated or self._assembly.is_all_told:
+            return False
+        return older.moment >= max(survey.commits[row] for row in survey.rows(identity))
 
     def _is_nothing_blind(self) -> bool:
         """Whether a file without a block is empty: no damaged block could be one of its own."""
         survey, chart = self._survey, self._chart
-        if chart.root is None or chart.lost or not self._assembly.is_trusted:
+        if chart.root is None or not self._assembly.is_all_told:
             return False
         missing = 0
         for stream, record in zip((REGISTRY, PATHS), chart.root.streams[1:3], strict=False):
@@ -345,7 +361,7 @@ class _Salvage:
         except OSError as error:  # of the target, with this one file
             haven.drop()
             self.report.files.append(Rescued(path, "lost", strand.length, strand.length))
-            self.report.note(f"{path} could not be written: {error.strerror or error}")
+            self.report.refuse(f"{path} could not be written: {error.strerror or error}")
             return "lost"
         except BaseException:
             haven.drop()
@@ -424,7 +440,7 @@ class _Salvage:
                     self._haven.directory((place, *where.parts), entry)
                     self.report.directories += 1
                 except OSError as error:
-                    self.report.note(f"{where.path} could not be made: {error.strerror}")
+                    self.report.refuse(f"{where.path} could not be made: {error.strerror}")
 
     def _make_links(self) -> None:
         """Last, so that nothing is ever written through one."""
@@ -439,9 +455,11 @@ class _Salvage:
                     self._haven.symlink((_PLACES[own], *where.parts), entry)
                     self.report.links += 1
                 except OSError as error:
-                    self.report.note(f"{where.path} could not be made: {error.strerror}")
+                    self.report.refuse(f"{where.path} could not be made: {error.strerror}")
         if self._lost_links:
-            self.report.note(f"{self._lost_links} symbolic links have lost where they lead")
+            self.report.notes.append(
+                f"{self._lost_links} symbolic links have lost where they lead"
+            )
 
 
 def _status(present: int, missing: int, is_proved: bool) -> str:

@@ -121,15 +121,20 @@ class Whereabouts:
             own = entry.parent + entry.name
         if own and (is_touched or (is_proved and not remains.is_paths_whole)):
             keys = [own, *(key for key in keys if key != own)]
+        others = []
+        if entry is not None and entry.links > max(1, len(keys)):
+            others = [key for key in remains.older_names.get(identity, ()) if key not in keys]
         if keys:
-            return [_step(key, not is_touched) for key in keys]
+            steps = [_step(key, not is_touched) for key in keys]
+            return steps + [_step(key, False) for key in others]
         buried = remains.buried.get(identity)
         if buried is not None:
             return [_Step(buried.parent, buried.name, True, not is_touched)]
         if identity in remains.orphans or (entry is not None and entry.parent == ORPHANS_ID):
             return None
         if own:
-            return [_step(own, is_proved)]
+            others = [key for key in others if key != own]
+            return [_step(own, is_proved), *(_step(key, False) for key in others)]
         return [_step(key, False) for key in remains.older_names.get(identity, ())]
 
 

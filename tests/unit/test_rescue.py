@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -95,9 +96,11 @@ class Patient:
 
 
 @pytest.fixture(params=["xaes256gcm", "secretbox"])
-def patient(tmp_path: Path, request: pytest.FixtureRequest) -> Patient:
+def patient(
+    tmp_path: Path, request: pytest.FixtureRequest, need_secretbox: Callable[[], None]
+) -> Patient:
     if request.param == "secretbox":
-        pytest.importorskip("libnacl", exc_type=(ImportError, OSError))
+        need_secretbox()
     return Patient(tmp_path, request.param)
 
 
@@ -129,7 +132,9 @@ def test_files_without_a_damaged_block_come_out_when_a_part_is_overwritten(
 def test_all_roots_lost(patient: Patient) -> None:
     patient.destroy(ring=True)
     report = patient.rescue()
-    assert all(patient.found(path, "files") for path in patient.content)
+    # blocks of the other suite carry no commit: newer ones than the map's may have been lost
+    place = "unproved" if patient.suite == "secretbox" else "files"
+    assert all(patient.found(path, place) for path in patient.content)
     assert any("root" in note for note in report.notes)
 
 
@@ -145,10 +150,8 @@ def test_whole_registry_lost_gives_contents_and_names(patient: Patient) -> None:
     patient.destroy(*patient.registry)
     report = patient.rescue()
     assert any("registry" in note for note in report.notes)
-    for path, data in patient.content.items():
-        file = patient.target / "unproved" / path[1:]
-        if data:
-            assert file.read_bytes().rstrip(b"\0")[:10] == data[:10] or not file.exists()
+    assert all(patient.found(path, "files") for path in patient.content)
+    assert {file.status for file in report.files} == {"whole"}
 
 
 def test_paths_lost_matter_little(patient: Patient) -> None:
@@ -175,6 +178,8 @@ def test_without_superblock_nothing_can_be_opened(patient: Patient) -> None:
 def test_wrong_key_is_told_and_full_folder_refused(patient: Patient) -> None:
     with pytest.raises(archive7.WrongKeyError):
         archive7.rescue(patient.path, patient.target, key=bytes(32))
+    assert not patient.target.exists()
+    patient.target.mkdir()
     (patient.target / "mine").write_text("precious")
     with pytest.raises(FileExistsError):
         archive7.rescue(patient.path, patient.target, key=KEY)
