@@ -51,7 +51,7 @@ from .keyslots import KdfCost
 from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
-from .salvage import Rescue, Rescued
+from .rescued import Rescue, Rescued
 from .search import Found
 from .transfer import Transfer
 

@@ -96,6 +96,7 @@ class Assembly:
         self._survey = survey
         self._chart = chart
         self.is_trusted = True
+        self._last: tuple[bytes, dict[int, list[int]]] = (b"", {})
         self.limit = self._left = 16 * survey.count + 65536
 
     @property
@@ -105,6 +106,12 @@ class Assembly:
         is_last = self.is_trusted and self._survey.later_than is None
         return is_last and chart.is_there and not chart.lost
 
+    def _versions(self, stream: bytes) -> dict[int, list[int]]:
+        """The versions of all blocks of a stream; kept until another stream is asked for."""
+        if self._last[0] != stream:
+            self._last = stream, self._survey.versions(stream)
+        return self._last[1]
+
     # --- with a record
 
     def by_record(self, stream: bytes, record: Recorded, *, is_proved: bool) -> Strand | None:
@@ -113,30 +120,37 @@ class Assembly:
         if self._left < 0:
             return None
 
+        trusted = is_proved and self.is_trusted
+
         def chunks() -> Iterator[tuple[int, list[Choice]]]:
             index = 0
             for begin, size in record.extents:
                 for first in range(begin, begin + size, _CHUNK):
                     count = min(_CHUNK, begin + size - first)
                     entries = self._chart.entries(first, count)
-                    yield index, self._choices(stream, record, index, entries)
+                    yield index, self._choices(stream, record, index, entries, trusted)
                     index += count
 
-        return Strand(stream, record.count, record.length, is_proved and self.is_trusted, chunks)
+        return Strand(stream, record.count, record.length, trusted, chunks)
 
     def _choices(
-        self, stream: bytes, record: Recorded, index: int, entries: list[Entry | None]
+        self,
+        stream: bytes,
+        record: Recorded,
+        index: int,
+        entries: list[Entry | None],
+        trusted: bool,
     ) -> list[Choice]:
-        survey, trusted = self._survey, self.is_trusted
-        limit = survey.later_than
-        has_rows = limit is not None or None in entries
-        versions = survey.versions(stream) if has_rows and survey.rows(stream) else {}
+        """Where the blocks stand; what a record that is not proved says must not hide versions."""
+        survey, limit = self._survey, self._survey.later_than
+        has_rows = not trusted or limit is not None or None in entries
+        versions = self._versions(stream) if has_rows else {}
         found = []
         for i, entry in enumerate(entries, index):
             rows = versions.get(i, [])
             if limit is not None and rows and survey.is_later(rows[0], limit):
                 found.append(self._choice(rows[0]))
-            elif entry is not None:
+            elif entry is not None and (trusted or not rows):
                 found.append(Choice(entry_slot(entry), entry[4:], trusted))
             elif rows:
                 found.append(self._choice(max(rows, key=lambda row: self._fit(row, record))))
@@ -175,7 +189,7 @@ class Assembly:
     def by_blocks(self, stream: bytes) -> Strand | None:
         """The blocks that say that they belong to a stream; None where there is none."""
         survey = self._survey
-        versions = survey.versions(stream)
+        versions = self._versions(stream)
         chosen = {index: rows[0] for index, rows in versions.items() if index < survey.count}
         if self.is_all_told:  # what the chart does not name is no more
             chosen = {index: row for index, row in chosen.items() if survey.positions[row]}
@@ -251,7 +265,7 @@ class Assembly:
     def alternatives(self, stream: bytes, record: Recorded | None) -> list[Strand]:
         """Versions of a stream whose blocks carry no commit, as their links suggest; up to 8."""
         survey = self._survey
-        versions = {i: rows for i, rows in survey.versions(stream).items() if i < survey.count}
+        versions = {i: rows for i, rows in self._versions(stream).items() if i < survey.count}
         if survey.is_dated or not versions:
             return []
         pivot = max(sorted(versions), key=lambda index: len(versions[index]))

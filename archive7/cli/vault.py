@@ -25,6 +25,10 @@ from archive7 import (
     RecoveredWarning,
     RepairReport,
     Rescue,
+    NotAnArchiveError,
+    RecoveredWarning,
+    Rescue,
+    SuperblockCorruptError,
     UsageError,
 )
 
@@ -79,17 +83,37 @@ class Vault:
         except KeyboardInterrupt:
             raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
-    def rescue(self, target: str, progress: Callable[[int, int, str], object]) -> Rescue:
-        """Write what can be read into the folder `target`."""
+    def rescue(
+        self,
+        target: str | None,
+        progress: Callable[[int, int, str], object],
+        *,
+        to_archive: bool,
+    ) -> Rescue:
+        """Write what can be read into a new folder, or archive with the same secret, or nowhere.
+
+        Ctrl-C leaves what was written by then.
+        """
         self._require()
         secret = self._secret()
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"key": secret.key, "password": secret.password}
         if self.max_kdf_memory is not None:
             options["max_kdf_memory"] = self.max_kdf_memory * _MIB
-        return archive7.rescue(
-            self.path, target, key=secret.key, password=secret.password, progress=progress,
-            **options,
-        )  # fmt: skip
+        if to_archive:
+            options |= {"archive_key": secret.key, "archive_password": secret.password}
+        try:
+            return archive7.rescue(self.path, target, progress=progress, **options)
+        except (SuperblockCorruptError, NotAnArchiveError) as error:
+            raise Refusal(
+                f"{self.path}: {error}; without it there is no key: with a backup of the header "
+                "(ar7 keys backup) it can be put back by ar7 keys restore",
+                CANNOT_OPEN,
+            ) from None
+        except KeyboardInterrupt:
+            outcome = "nothing was written"
+            if target is not None:
+                outcome = f"{target} has what was rescued by then, and report.json tells of it"
+            raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
     def repair(self, **options: Any) -> RepairReport:
         """Repair, or tell what a repair would do."""

@@ -1,4 +1,4 @@
-"""Specimens for rescues: archives with a history, a model of their content, and ways to harm them."""
+"""Specimens for rescues: archives with a history, a model of them, and ways to harm them."""
 
 from __future__ import annotations
 
