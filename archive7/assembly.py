@@ -108,7 +108,7 @@ class Assembly:
 
     def _versions(self, stream: bytes) -> dict[int, list[int]]:
         """The versions of all blocks of a stream; kept until another stream is asked for."""
-        if self._last[0] != stream:
+        if self._last[0] != stream or not self._last[1]:
             self._last = stream, self._survey.versions(stream)
         return self._last[1]
 
