@@ -121,14 +121,22 @@ class Assembly:
             return None
 
         trusted = is_proved and self.is_trusted
+        is_plain = trusted and self._survey.later_than is None
 
         def chunks() -> Iterator[tuple[int, list[Choice]]]:
             index = 0
             for begin, size in record.extents:
                 for first in range(begin, begin + size, _CHUNK):
                     count = min(_CHUNK, begin + size - first)
-                    entries = self._chart.entries(first, count)
-                    yield index, self._choices(stream, record, index, entries, trusted)
+                    run = self._chart.run(first, count) if is_plain else None
+                    if run is not None:
+                        yield (
+                            index,
+                            [Choice(slot, tag, True) for slot, tag in zip(*run, strict=True)],
+                        )
+                    else:
+                        entries = self._chart.entries(first, count)
+                        yield index, self._choices(stream, record, index, entries, trusted)
                     index += count
 
         return Strand(stream, record.count, record.length, trusted, chunks)

@@ -116,6 +116,15 @@ class Chart:
             self._lost_leaves.add(ordinal)
             return None
 
+    def run(self, position: int, count: int) -> tuple[list[int], list[bytes]] | None:
+        """Slots (0: free) and tag prefixes of consecutive positions; None if one is not known."""
+        if self._map is None or not 0 < position <= MAX_POSITIONS - count:
+            return None
+        try:
+            return self._map.get_run(position, count)
+        except CorruptError:
+            return None
+
     def entries(self, position: int, count: int) -> list[Entry | None]:
         """The entries of consecutive positions."""
         if self._map is None:

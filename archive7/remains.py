@@ -105,10 +105,19 @@ class Remains:
             for begin, size in record.extents:
                 for first in range(begin, begin + size, 256):
                     count = min(256, begin + size - first)
-                    for entry in self._chart.entries(first, count):
-                        slot = entry_slot(entry) if entry is not None else 0
-                        if 0 < slot <= self._survey.count:
-                            self._survey.explained[slot] = 1
+                    self._explain_run(first, count)
+
+    def _explain_run(self, position: int, count: int) -> None:
+        explained, limit = self._survey.explained, self._survey.count
+        run = self._chart.run(position, count)
+        if run is None:
+            entries = self._chart.entries(position, count)
+            slots = [entry_slot(entry) for entry in entries if entry is not None]
+        else:
+            slots, _ = run
+        for slot in slots:
+            if 0 < slot <= limit:
+                explained[slot] = 1
 
     # --- what the survey found
 

@@ -156,8 +156,8 @@ class _Salvage:
         present, is_proved = 0, True
         room = bytearray()
         for first, choices in strand.chunks():
-            wanted = [(slot, tag) for slot, tag, _ in choices]
-            is_proved &= all(choice.is_proved for choice in choices)
+            wanted = [choice[:2] for choice in choices]
+            is_proved &= all(choice[2] for choice in choices)
             begin = first * DATA_SIZE
             for i, data in enumerate(self._survey.read_many(wanted, strand.stream, first)):
                 offset = (first + i) * DATA_SIZE
@@ -175,7 +175,8 @@ class _Salvage:
 
     def _flush(self, room: bytearray, offset: int) -> None:
         if room:
-            self._haven.write(offset, memoryview(bytes(room)))
+            with memoryview(room) as view:
+                self._haven.write(offset, view)
             room.clear()
 
     def _settle(

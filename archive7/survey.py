@@ -8,10 +8,11 @@ of them is lost.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal, NamedTuple
 
 from .chart import Chart
 from .crypto import BlockCipher
@@ -31,6 +32,7 @@ from .map import entry_slot
 from .root import slot_offset
 
 _HEAD: Final = BLOCK_HEAD.size
+_LINKS: Final = 12  # bytes of previous, next and index, with which a block begins
 _ZEROS: Final = bytes(BLOCK_SIZE)
 _LOW: Final = (1 << 32) - 1
 Step = Callable[[int, int, str], object]
@@ -56,9 +58,9 @@ class Survey:
     Attributes:
         count: slots in the file.
         explained: a byte for each slot: 1 where what stands there is known already.
-        streams, indices, commits, previous, following, slots, positions: of each row: number of
-            its stream, index, low 32 bits of the commit (suite 2: 0), links, slot, and the
-            position for which the chart names it, or 0.
+        indices, commits, previous, following, slots, positions: of each row: index in its
+            stream, low 32 bits of the commit (suite 2: 0), links, slot, and the position for
+            which the chart names it, or 0.
         damaged: slots that open as nothing; free ones are among them.
         blind: positions whose block opens as nothing, as far as nothing explains them.
         later_than: where a newer root may be lost, the commit after which blocks go first.
@@ -71,12 +73,12 @@ class Survey:
         self.count = min(MAX_SLOTS, max(0, device.size() - SLOTS_OFFSET) // BLOCK_SIZE)
         self.explained = bytearray(self.count + 1)
         self.is_dated = data.digest_size == 16  # blocks of suite 2 tell no commit
-        self._numbers: dict[bytes, int] = {}
-        self.ids: list[bytes] = []
-        self.streams, self.indices, self.commits = array("I"), array("I"), array("I")
-        self.previous, self.following = array("i"), array("i")
+        self._stream, self._own_rows = b"", array("I")  # to which the last row belongs
+        self._rows: dict[bytes, array[int]] = {}
+        self._heads, self._tag_bytes, self._dates = bytearray(), bytearray(), bytearray()
         self.slots, self.positions, self._tags = array("I"), array("I"), array("Q")
-        self._rows: dict[int, array[int]] = {}
+        self.indices, self.commits = array("I"), array("I")
+        self.previous, self.following = array("i"), array("i")
         self._nodes: dict[tuple[int, int], Node] = {}  # newest of each level and ordinal
         self.damaged = self.blind = 0
         self._damage = (0, 0)  # first and last damaged slot
@@ -96,40 +98,52 @@ class Survey:
             self._look_at_run(first, raw)
         if sum(self._blank) <= self.count:  # zeros at the end were never written
             self._add_blank()
+        self._finish()
         step(self.count, self.count, "survey")
 
     def _look_at_run(self, first: int, raw: memoryview) -> None:
+        """Note all blocks in a run of slots.  This is the path of every byte of the file."""
         open_into, room, tag_of = self._data.opener(), self._room, self._data.tag_offset
-        matches, explained = self._data.digest_matches, self.explained
-        for i in range(len(raw) // BLOCK_SIZE):
-            slot, at = first + i, i * BLOCK_SIZE
+        digest_of, size = self._data.digester(0), self._data.digest_size
+        data, head_of, explained = room[_HEAD:], BLOCK_HEAD.unpack_from, self.explained
+        heads, tags, dates, slots = self._heads, self._tag_bytes, self._dates, self.slots
+        for slot in range(first, first + len(raw) // BLOCK_SIZE):
             if explained[slot]:
                 continue
-            tag = bytes(raw[at + tag_of : at + tag_of + TAG_PREFIX_SIZE])
+            at = (slot - first) * BLOCK_SIZE
+            tag = raw[at + tag_of : at + tag_of + TAG_PREFIX_SIZE].tobytes()
             if not open_into(raw, at, tag, room):
                 self._look_at_node(slot, raw[at : at + BLOCK_SIZE])
                 continue
-            head = BLOCK_HEAD.unpack_from(room)
-            if matches(head[4], room[_HEAD:]):
-                self._add(slot, head, tag)
-            else:
+            _, _, _, stream, digest = head_of(room)
+            if digest_of(data)[:size] != digest[:size]:
                 self._add_damage(slot)
+                continue
+            if stream != self._stream:
+                self._turn_to(stream)
+            self._own_rows.append(len(slots))
+            slots.append(slot)
+            heads += room[:_LINKS]
+            tags += tag
+            dates += digest[16:]
 
-    def _add(self, slot: int, head: tuple[int, int, int, bytes, bytes], tag: bytes) -> None:
-        previous, following, index, stream, digest = head
-        number = self._numbers.setdefault(stream, len(self.ids))
-        if number == len(self.ids):
-            self.ids.append(stream)
-            self._rows[number] = array("I")
-        self._rows[number].append(len(self.slots))
-        self.streams.append(number)
-        self.indices.append(index)
-        self.commits.append(int.from_bytes(digest[16:20], "big") if self.is_dated else 0)
-        self.previous.append(previous)
-        self.following.append(following)
-        self.slots.append(slot)
-        self.positions.append(0)
-        self._tags.append(int.from_bytes(tag, "big"))
+    def _turn_to(self, stream: bytes) -> None:
+        """Have the next rows belong to another stream."""
+        self._stream = stream
+        self._own_rows = self._rows.setdefault(stream, array("I"))
+
+    def _finish(self) -> None:
+        """Make columns of the rows that were noted."""
+        links = _numbers("i", self._heads)
+        self.previous, self.following = links[0::3], links[1::3]
+        self.indices = array("I", links[2::3].tobytes())
+        self._tags = _numbers("Q", self._tag_bytes)
+        count = len(self.slots)
+        self.commits = (
+            _numbers("I", self._dates) if self.is_dated else array("I", bytes(4 * count))
+        )
+        self.positions = array("I", bytes(4 * count))
+        self._heads, self._tag_bytes, self._dates = bytearray(), bytearray(), bytearray()
 
     def _add_damage(self, slot: int, *, is_blank: bool = False) -> None:
         if not is_blank:
@@ -209,10 +223,14 @@ class Survey:
 
     # --- asking
 
+    @property
+    def ids(self) -> Iterator[bytes]:
+        """The ids of all streams that any row belongs to."""
+        return iter(self._rows)
+
     def rows(self, stream: bytes) -> array[int]:
         """All rows of a stream, in the order of slots."""
-        number = self._numbers.get(stream)
-        return array("I") if number is None else self._rows[number]
+        return self._rows.get(stream, array("I"))
 
     def versions(self, stream: bytes) -> dict[int, list[int]]:
         """Index -> rows of that block: first what may be later than the chart, then what it names,
@@ -264,30 +282,47 @@ class Survey:
         return self._data.open_block(self._device.pread(BLOCK_SIZE, slot_offset(slot)), tag)
 
     def read_many(
-        self, wanted: list[tuple[int, bytes]], stream: bytes, index: int
+        self, wanted: Sequence[tuple[int, bytes]], stream: bytes, index: int
     ) -> Iterator[memoryview | None]:
         """The data of blocks (slot, tag prefix) with indices from `index` on; None: not there.
 
         Each lasts until the next is asked for.  Cost: one read for each run of slots.
         """
         open_into, room = self._data.opener(), self._room
-        matches, at = self._data.digest_matches, 0
+        digest_of, limit = self._data.digester(0), self._data.digest_size
+        data, head_of, at = room[_HEAD:], BLOCK_HEAD.unpack_from, 0
         while at < len(wanted):
-            slot, size = wanted[at][0], 1
-            if not 0 < slot <= self.count:
+            size = self._run_size(wanted, at)
+            if not size:
                 at += 1
                 yield None
                 continue
-            while at + size < len(wanted) and wanted[at + size][0] == slot + size:
-                size += 1
-            size = min(size, MAX_RUN)
-            raw = memoryview(self._device.pread(size * BLOCK_SIZE, slot_offset(slot)))
+            raw = self._device.pread(size * BLOCK_SIZE, slot_offset(wanted[at][0]))
+            view = memoryview(raw)
             for i in range(size):
-                tag = wanted[at + i][1]
-                if not open_into(raw, i * BLOCK_SIZE, tag, room):
+                if not open_into(view, i * BLOCK_SIZE, wanted[at + i][1], room):
                     yield None
                     continue
-                _, _, found, identity, digest = BLOCK_HEAD.unpack_from(room)
-                is_it = (found, identity) == (index + at + i, stream)
-                yield room[_HEAD:] if is_it and matches(digest, room[_HEAD:]) else None
+                _, _, found, identity, digest = head_of(room)
+                is_it = found == index + at + i and identity == stream
+                yield data if is_it and digest_of(data)[:limit] == digest[:limit] else None
             at += size
+
+    def _run_size(self, wanted: Sequence[tuple[int, bytes]], at: int) -> int:
+        """How many slots from one on stand in a row; 0 for one that is not in the file."""
+        slot, size = wanted[at][0], 1
+        if not 0 < slot <= self.count:
+            return 0
+        limit = min(MAX_RUN, len(wanted) - at)
+        while size < limit and wanted[at + size][0] == slot + size:
+            size += 1
+        return size
+
+
+def _numbers(kind: Literal["i", "I", "Q"], data: bytearray) -> array[int]:
+    """Numbers as they stand in the file."""
+    numbers = array(kind)
+    numbers.frombytes(data)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
