@@ -136,6 +136,7 @@ class Remains:
         """Take the leaves of one tree; whether any of them is later than the chart."""
         survey, limit = self._survey, self._survey.later_than
         renewed: list[bytes] = []  # keys in leaves of which there is a later version
+        newest: dict[bytes, bytes] = {}  # what stands in the last versions of such leaves
         has_later = False
         for rows in survey.versions(stream).values():
             named = next((row for row in rows if survey.positions[row]), None)
@@ -143,22 +144,18 @@ class Remains:
             has_later |= is_later
             if named is not None and (node := self._node_in(stream, named)) is not None:
                 self._take_leaf(stream, node, None)
-                renewed += node.keys if is_later and stream == REGISTRY else []
+                renewed += node.keys if is_later and not node.level else []
             if named is None or is_later:
                 for row in rows:
                     node = None if row == named else self._node_in(stream, row)
                     if node is not None:
                         self._take_leaf(stream, node, survey.commits[row])
-        if limit is not None and stream == REGISTRY:
-            self._touch(renewed)
+                        if is_later and row == rows[0]:
+                            newest |= self._items(node)
+        if stream == REGISTRY:
+            changed = {*renewed, *newest} & self.values.keys()
+            self.touched |= {key for key in changed if newest.get(key) != self.values[key]}
         return has_later
-
-    def _touch(self, renewed: list[bytes]) -> None:
-        """Note whose value a later leaf has changed, or has not any more."""
-        for identity in {*renewed, *self.older}:
-            value, newer = self.values.get(identity), self.older.get(identity)
-            if value is not None and (newer is None or newer.value != value):
-                self.touched.add(identity)
 
     def _node_in(self, stream: bytes, row: int) -> TreeNode | None:
         survey = self._survey
@@ -169,8 +166,6 @@ class Remains:
 
     def _take_leaf(self, stream: bytes, node: TreeNode, commit: int | None) -> None:
         """Take the items of a leaf; `commit` is None where it is proved."""
-        if node.level:
-            return
         for key, value in self._items(node):
             if stream == PATHS:
                 self._take_name(key, value, is_proved=commit is None)
@@ -183,6 +178,9 @@ class Remains:
                 self.older[key] = max(self.older.get(key, Older(-1, b"")), Older(moment, value))
 
     def _items(self, node: TreeNode) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of a leaf, large values too, as far as they are there."""
+        if node.level:
+            return
         for key, value in zip(node.keys, node.values, strict=True):
             if key not in node.far:
                 yield key, value

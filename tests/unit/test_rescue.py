@@ -248,3 +248,79 @@ def test_command_line_reports_and_exits_with_1(ar7: Ar7) -> None:
     told = ar7.json("rescue", "vault.ar7", "saved2", code=1)
     assert {item["status"] for item in told["files"]} == {"whole"}
     assert told["notes"]
+
+
+def _killed_without_roots(folder: Path, suite: str) -> Path:
+    """A copy of an archive that is written to, without its roots."""
+    path, copy = folder / "vault.ar7", folder / "killed.ar7"
+    with open_archive(path, "x", suite=suite) as vault:
+        for name in ("kept", "changed", "moved", "removed"):
+            vault.write_bytes(f"/{name}", name.encode() * 2000)
+    with open_archive(path, "r+") as vault:
+        vault.write_bytes("/changed", b"new" * 3000)
+        vault.rename("/moved", "/elsewhere")
+        vault.remove("/removed")
+        vault.write_bytes("/added", b"added" * 3000)
+        copy.write_bytes(path.read_bytes())
+    with copy.open("r+b") as file:
+        file.seek(RING_OFFSET)
+        file.write(os.urandom(8 * BLOCK_SIZE))
+    return copy
+
+
+def test_without_roots_only_what_was_touched_since_the_last_fold_is_unproved(
+    tmp_path: Path,
+) -> None:
+    copy = _killed_without_roots(tmp_path, "xaes256gcm")
+    report = archive7.rescue(copy, tmp_path / "saved", key=KEY)
+    told = {file.path: file.status for file in report.files}
+    assert told["/kept"] == "whole"
+    assert {told[path] for path in ("/changed", "/added", "/elsewhere")} == {"unproved"}
+    unproved = tmp_path / "saved" / "unproved"
+    assert (unproved / "changed").read_bytes() == b"new" * 3000
+    assert (unproved / "added").read_bytes() == b"added" * 3000
+    assert (unproved / "elsewhere").read_bytes() == b"moved" * 2000
+    assert told.get("/removed") != "whole"
+
+
+def test_without_roots_a_lost_newer_block_cannot_make_the_older_one_proved(
+    tmp_path: Path,
+) -> None:
+    copy = _killed_without_roots(tmp_path, "xaes256gcm")
+    sound, count = copy.read_bytes(), (copy.stat().st_size - SLOTS_OFFSET) // BLOCK_SIZE
+    old = b"changed" * 2000
+    for slot in range(65, count + 1):
+        data = bytearray(sound)
+        at = SLOTS_OFFSET + (slot - 1) * BLOCK_SIZE
+        data[at : at + BLOCK_SIZE] = os.urandom(BLOCK_SIZE)
+        copy.write_bytes(data)
+        target = tmp_path / f"saved{slot}"
+        for file in archive7.rescue(copy, target, key=KEY).files:
+            if file.status == "whole":
+                assert (target / file.target).read_bytes() != old, slot
+
+
+def test_all_versions_come_out_where_blocks_do_not_tell_the_newer_one(
+    tmp_path: Path, need_secretbox: Callable[[], None]
+) -> None:
+    need_secretbox()
+    path, versions = tmp_path / "vault.ar7", [bytes([65 + i]) * 3000 for i in range(3)]
+    with open_archive(path, "x", suite="secretbox") as vault:
+        vault.write_bytes("/other", b"other")
+        for version in versions:
+            with vault.open("/file", "wb") as file:
+                file.write(version)
+            vault.sync()
+    with open_archive(path) as vault:
+        nodes = [entry_slot(entry) for _, _, entry, _ in vault._container.blocks.map.walk()]
+    with path.open("r+b") as file:
+        for slot in nodes:
+            file.seek(SLOTS_OFFSET + (slot - 1) * BLOCK_SIZE)
+            file.write(os.urandom(BLOCK_SIZE))
+    report = archive7.rescue(path, tmp_path / "saved", key=KEY)
+    told = [file for file in report.files if file.path == "/file"]
+    assert {file.status for file in told} == {"unproved"}
+    found = {(tmp_path / "saved" / file.target).read_bytes() for file in told}
+    assert versions[-1] in found
+    assert found <= set(versions)
+    assert len(found) > 1
