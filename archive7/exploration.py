@@ -94,9 +94,11 @@ class Exploration:
         survey, chart = self.survey, self._chart
         if chart.is_sure or not chart.is_there:
             return
-        if chart.is_outdated or survey.has_later(chart.number):
+        is_cut = survey.is_cut or (chart.root is not None and chart.root.slots > survey.count)
+        if is_cut or chart.is_outdated or survey.has_later(chart.number):
             survey.later_than = chart.number
-            self._assembly.is_trusted = survey.is_dated and not survey.may_hide(RESERVE_COUNT)
+            may_hide = is_cut or not survey.is_dated or survey.may_hide(RESERVE_COUNT)
+            self._assembly.is_trusted = not may_hide
             if not self._assembly.is_trusted:
                 self.notes.append("newer changes may be lost: all files are unproved")
 

@@ -62,6 +62,7 @@ class Survey:
             stream, low 32 bits of the commit (suite 2: 0), links, slot, and the position for
             which the chart names it, or 0.
         damaged: slots that open as nothing; free ones are among them.
+        is_cut: whether the end of the file is known to be missing.
         blind: positions whose block opens as nothing, as far as nothing explains them.
         later_than: where a newer root may be lost, the commit after which blocks go first.
     """
@@ -70,7 +71,8 @@ class Survey:
         self._device = device
         self._data, self._node = data, node
         self._room = memoryview(bytearray(PLAIN_SIZE))
-        self.count = min(MAX_SLOTS, max(0, device.size() - SLOTS_OFFSET) // BLOCK_SIZE)
+        count, rest = divmod(max(0, device.size() - SLOTS_OFFSET), BLOCK_SIZE)
+        self.count, self.is_cut = min(MAX_SLOTS, count), rest > 0
         self.explained = bytearray(self.count + 1)
         self.is_dated = data.digest_size == 16  # blocks of suite 2 tell no commit
         self._stream, self._own_rows = b"", array("I")  # to which the last row belongs
@@ -197,7 +199,9 @@ class Survey:
         self.blind = 0
         for position, entry in chart.named():
             slot = entry_slot(entry)
-            if slot <= count and explained[slot]:
+            if slot > count:
+                self.is_cut = True
+            elif explained[slot]:
                 continue
             row = bisect_left(slots, slot)
             if row < rows and slots[row] == slot and tags[row] == int.from_bytes(entry[4:], "big"):
