@@ -34,7 +34,6 @@ from .mending import RepairReport
 from .pathobject import ArchivePath
 from .paths import FilesystemStreamManager, PathLike, path_text
 from .repair import repair as write_repair
-from .salvage import Rescue
 from .rescued import Rescue
 from .salvage import rescue as write_rescue
 from .session import change, query

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from archive7 import RepairReport
-from archive7 import Rescue
+from archive7 import RepairReport, Rescue
 
 from .failure import ANSWER_IS_NO, DONE
 from .progress import progress
