@@ -109,7 +109,6 @@ def _repair_lines(vault: Vault, report: RepairReport) -> Iterator[str]:
 
 @click.command()
 @takes_vault
-@click.argument("target", metavar="DEST")
 @click.argument("target", metavar="DEST", required=False)
 @click.option("--archive", "is_archive", is_flag=True, help="DEST is a new archive.")
 @click.option("--list", "is_list", is_flag=True, help="Only report; write nothing.")
@@ -167,7 +166,7 @@ def _next_step(report: Rescue, target: str | None) -> str:
     if target is None:
         return "next: the same with DEST in the place of --list writes them"
     if report.is_whole:
-        return "next: all is there; make a new archive of `files` with ar7 create"
+        return "next: all is there, below `files`; check what you need, then let the old one go"
     asks = []
     if report.count("unproved"):
         asks.append("look through `unproved`, which may be older versions")

@@ -337,3 +337,10 @@ def test_command_tells_of_what_is_not_whole(ar7: Ar7) -> None:
     ar7.vault.write_bytes(data)
     said = ar7("rescue", "vault.ar7", "saved", code=1).stdout
     assert "keep the damaged file" in said.splitlines()[-1]
+
+
+def test_interrupted_command_says_what_is_there(ar7: Ar7) -> None:
+    ar7.fill()
+    with mock.patch("archive7.rescue", side_effect=KeyboardInterrupt):
+        assert "report.json" in ar7("rescue", "vault.ar7", "saved", code=130).stderr
+        assert "nothing" in ar7("rescue", "vault.ar7", "--list", code=130).stderr
