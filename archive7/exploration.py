@@ -72,10 +72,10 @@ class Exploration:
         if chart.root is not None:
             is_whole = chart.is_whole()
             remains.walk()
-            remains.explain()
             if is_whole and chart.is_sure:
                 if remains.is_registry_whole and remains.is_paths_whole:
                     return
+            remains.explain()
         else:
             self.notes.append(_NO_ROOT)
         self.is_surveyed = True

@@ -154,30 +154,32 @@ class _Salvage:
     def _copy(self, strand: Strand) -> tuple[int, bool]:
         """Copy what can be read; return how many bytes, and whether all of it was proved."""
         present, is_proved = 0, True
-        room = bytearray()
+        room, length = bytearray(), strand.length
         for first, choices in strand.chunks():
             wanted = [choice[:2] for choice in choices]
             is_proved &= all(choice[2] for choice in choices)
             begin = first * DATA_SIZE
             for i, data in enumerate(self._survey.read_many(wanted, strand.stream, first)):
                 offset = (first + i) * DATA_SIZE
-                part = None if data is None else data[: max(0, strand.length - offset)]
-                if part is None or begin + len(room) != offset:
-                    self._flush(room, begin)
-                    begin = offset
-                if part is None:
+                if data is None:
+                    present += self._flush(room, begin)
                     begin = offset + DATA_SIZE
                 else:
+                    part = (
+                        data if offset + DATA_SIZE <= length else data[: max(0, length - offset)]
+                    )
                     room += part
-                    present += len(part)
-            self._flush(room, begin)
+            present += self._flush(room, begin)
         return present, is_proved
 
-    def _flush(self, room: bytearray, offset: int) -> None:
-        if room:
+    def _flush(self, room: bytearray, offset: int) -> int:
+        """Write what was gathered; return how many bytes."""
+        size = len(room)
+        if size:
             with memoryview(room) as view:
                 self._haven.write(offset, view)
             room.clear()
+        return size
 
     def _settle(
         self, strand: Strand, places: list[Where], entry: Entry | None, status: str, missing: int

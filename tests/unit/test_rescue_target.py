@@ -208,6 +208,28 @@ def test_full_disc_ends_the_rescue(specimen: Specimen, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "saved/report.json").read_text())["is_complete"] is False
 
 
+@pytest.mark.parametrize("target", ["folder", "archive"])
+def test_paths_longer_than_the_host_has_come_out_elsewhere(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "vault.ar7"
+    with open_archive(path, "x") as vault:
+        deep = [f"/{name * 190}" * 15 for name in "ab"]
+        for half in deep:
+            vault.makedirs(half)
+        vault.write_bytes(f"{deep[1]}/file", b"deep")
+        vault.rename(deep[1][:191], f"{deep[0]}/below")
+    saved = tmp_path / "saved"
+    options = {"archive_key": KEY} if target == "archive" else {}
+    report = archive7.rescue(path, saved, key=KEY, **options)
+    (file,) = report.files
+    assert file.status == "whole"
+    if target == "folder":
+        assert (saved / file.target).read_bytes() == b"deep"
+        assert file.target == "files/long-names/file"
+    else:
+        with open_archive(saved) as vault:
+            assert [f.severity for f in vault.check() if f.severity != "note"] == []
+
+
 # --- hostile archives: whoever has the key may have sealed anything
 
 
