@@ -22,7 +22,6 @@ from .creation import Options, create_container, open_container
 from .crypto import SUITES
 from .errors import UsageError
 from .filesystem import Filesystem
-from .finding import Finding
 from .haven import ArchiveHaven, Haven, NoHaven
 from .header import ArchiveHeader, decode_header
 from .hostexport import export_tree

@@ -104,7 +104,7 @@ class Vault:
         except (SuperblockCorruptError, NotAnArchiveError) as error:
             raise Refusal(
                 f"{self.path}: {error}; without it there is no key: with a backup of the header "
-                "(ar7 keys backup) it can be put back by ar7 keys restore",
+                "it can be put back: ar7 keys restore",
                 CANNOT_OPEN,
             ) from None
         except KeyboardInterrupt:
