@@ -61,7 +61,7 @@ from .pathobject import ArchivePath
 from .query import Condition, Q
 from .receipt import Receipt
 from .rekey import RekeyReport
-from .salvage import Rescue, Rescued
+from .rescued import Rescue, Rescued
 from .search import Found
 from .transfer import Transfer
 

@@ -5,19 +5,24 @@ Owns the public functions for these.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import BinaryIO
 
-from .archive import secrets_of
+from .archive import Archive, secrets_of
+from .archive import open as open_archive
 from .creation import Options, require_ours
 from .device import FileDevice
+from .errors import UsageError
+from .haven import ArchiveHaven, Haven, NoHaven
 from .headerbackup import restore_header as put_header_back
+from .hosthaven import FolderHaven
 from .keys import Identity
 from .layout import RING_OFFSET
 from .mending import RepairReport
 from .repair import repair as write_repair
-from .salvage import Rescue
+from .rescued import Rescue
 from .salvage import rescue as write_rescue
 
 
@@ -65,7 +70,7 @@ def repair(
 
 def rescue(
     path: str | os.PathLike[str] | BinaryIO,
-    folder: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Archive | None,
     *,
     key: bytes | None = None,
     password: str | bytes | None = None,
@@ -73,23 +78,52 @@ def rescue(
     identity: Identity | None = None,
     max_kdf_memory: int = 256 << 20,
     progress: Callable[[int, int, str], object] | None = None,
+    archive_key: bytes | None = None,
+    archive_password: str | bytes | None = None,
 ) -> Rescue:
-    """Write what can be read of a damaged archive into a new folder; the archive is not changed.
+    """Write what can be read of a damaged archive somewhere else; the archive is not changed.
 
     Works without roots, map, registry or paths, as long as one copy of the superblock is there.
-    What is proved goes below ``files``, what may be an older version below ``unproved``, files
-    with holes (zeros) below ``partial``; ``report.json`` tells of every file.
+    What is proved goes below ``files``, what was deleted and kept below ``deleted``, what may be
+    an older version below ``unproved``, files with holes (zeros) below ``partial``;
+    ``report.json`` tells of every file.
 
     Args:
-        folder: new or empty.
-        progress: called as ``progress(done, all, what)``: slots seen, then files written.
+        target: a folder, new or empty; an archive that is open for writing; a path where a new
+            archive is made, if it gets a secret; None to write nothing and only report.
+        key, password, key_file, identity: of the damaged archive.
+        progress: called as ``progress(done, all, what)``: slots seen, then files written; the
+            total stays.
+        archive_key, archive_password: make a new archive at `target`, with this secret.
 
     Raises: WrongKeyError, FormatError, SuperblockCorruptError; OSError of the host.
-    Cost: one pass over the file, 32 bytes of memory for each of its blocks.
+    Cost: root, map and registry are read; where these are not whole, one pass over the file, with
+    about 50 bytes of memory for each block that they do not explain; about 500 bytes for each
+    file; each file is read once.
     """
     secrets = secrets_of(key, password, key_file, identity)
-    limit = max_kdf_memory >> 10
-    return write_rescue(path, folder, secrets, max_kdf_memory_kib=limit, progress=progress)
+    with contextlib.ExitStack() as stack:
+
+        def make_haven(report: Rescue) -> Haven:
+            into = target
+            if archive_key is not None or archive_password is not None:
+                if into is None or isinstance(into, Archive):
+                    raise UsageError("archive_key= and archive_password= are for a new archive")
+                into = open_archive(into, "x", key=archive_key, password=archive_password)
+                stack.enter_context(into)
+            if into is None:
+                return NoHaven()
+            if isinstance(into, Archive):
+                return ArchiveHaven(into._filesystem, into.transaction)
+            return FolderHaven(into, report.refuse)
+
+        return write_rescue(
+            path,
+            make_haven,
+            secrets,
+            max_kdf_memory_kib=max_kdf_memory >> 10,
+            progress=progress,
+        )
 
 
 def restore_header(

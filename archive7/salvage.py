@@ -1,351 +1,250 @@
 """Rescue: files out of a damaged container, as far as their blocks still open.
 
-Owns how files are put together from a survey, and where they go.  The source is never written to.
-What the map proves goes to its path below `files`; what only the blocks themselves tell goes to
-`unproved`; what has holes to `partial`, with zeros in the holes.
+Owns the order of the work, what each file's status is, and the report.  The source is never
+written to.  What the map proves goes to its path below `files`, or `deleted`; what only the
+blocks themselves tell goes to `unproved`; what has holes to `partial`, with zeros in the holes.
 """
 
 from __future__ import annotations
 
 import errno
-import json
-import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Final
-from uuid import UUID
+from collections.abc import Callable
+from typing import Any, Final
 
+from .assembly import Strand
 from .creation import Target, device_of
-from .entry import DIRECTORY, FILE, HIDDEN, LINK, ROOT_ID, Entry, decode_entry
-from .errors import Archive7Error, ExistsError, TreeCorruptError
-from .hostname import name_fault
+from .entry import DIRECTORY, LINK, Entry
+from .exploration import Exploration
+from .haven import Haven
 from .keyslots import Secrets, wipe
-from .layout import DATA_SIZE, ID_SIZE, PATH, STREAM
-from .streams.manager import special_identity
-from .streams.record import sound_fields
-from .streams.registry import split
-from .survey import Step, Survey
-from .treenode import decode_node
+from .layout import DATA_SIZE, FLAG_EMPTIED
+from .patient import PatientDevice
+from .rescued import Rescue, Rescued
+from .survey import Step
 from .unlock import read as unlock
+from .whereabouts import NAMELESS, Where, Whereabouts
 
-_REGISTRY: Final = special_identity(1).bytes
-_PATHS: Final = special_identity(2).bytes
-_SPECIAL: Final = {special_identity(number).bytes for number in range(16)}
-_NAMELESS: Final = "lost+found"
-_DELETED: Final = "deleted"
-
-
-@dataclass(frozen=True)
-class Rescued:
-    """One file.
-
-    Attributes:
-        path: in the archive; below ``lost+found`` where its name is lost.
-        status: whole, unproved, partial or lost.
-        size: bytes it should have, as far as that is known.
-        missing: bytes that could not be read.
-    """
-
-    path: str
-    status: str
-    size: int
-    missing: int = 0
-
-
-@dataclass
-class Rescue:
-    """What a rescue found.
-
-    Attributes:
-        files: every file.
-        directories, links: how many were made.
-        notes: what was wrong with the container.
-    """
-
-    files: list[Rescued] = field(default_factory=list)
-    directories: int = 0
-    links: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def count(self, status: str) -> int:
-        """How many files have a status."""
-        return sum(file.status == status for file in self.files)
-
-    def as_json(self) -> str:
-        """The report as a document."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+_PLACES: Final = {
+    "whole": "files", "deleted": "deleted", "unproved": "unproved", "partial": "partial",
+}  # fmt: skip
+_FULL: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
 
 
 def rescue(
     source: Target,
-    target: str | os.PathLike[str],
+    make_haven: Callable[[Rescue], Haven],
     secrets: Secrets,
     *,
     max_kdf_memory_kib: int,
     progress: Step | None = None,
 ) -> Rescue:
-    """Write what can be read of `source` into the folder `target`, which must be new or empty.
+    """Write what can be read of `source` into a haven, which is made once the secret is right.
 
     Raises: WrongKeyError, NotAnArchiveError; SuperblockCorruptError where no copy of the
     superblock is left: without it there is no key.  OSError of the host.
-    Cost: one pass over the container, and each file once.
+    Cost: one pass over what is not explained by root, map and registry, and each file once.
     """
-    folder = Path(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise ExistsError(17, "the folder is not empty: rescue writes to a new one", str(folder))
-    device = device_of(source, readonly=True)
+    device = PatientDevice(device_of(source, readonly=True))
     try:
         unlocked = unlock(device, secrets, max_kdf_memory_kib)
         try:
-            survey = Survey(device, unlocked.superblock, unlocked.master, progress)
+            explored = Exploration(device, unlocked.superblock, unlocked.master)
         finally:
             wipe(unlocked.master)
-        survey.run()
-        rescuer = _Rescuer(survey, folder, progress)
+        report = Rescue()
+        haven = make_haven(report)
         try:
-            return rescuer.run()
+            _Salvage(explored, haven, report, progress).run()
+            if device.unreadable:
+                report.notes.append(f"{device.unreadable} reads failed: copy the disc first")
         finally:  # also of what was done until Ctrl-C
-            text = rescuer.report.as_json() + "\n"
-            (folder / "report.json").write_text(text, "utf-8", "backslashreplace")
+            haven.finish(report.as_json())
+        return report
     finally:
         device.close()
 
 
-class _Rescuer:
-    """Puts files together and writes them."""
+class _Salvage:
+    """One rescue under way."""
 
-    def __init__(self, survey: Survey, folder: Path, progress: Step | None) -> None:
-        self._survey = survey
-        self._folder = folder
-        self._progress = progress
-        self._entries: dict[bytes, tuple[bytes, Entry]] = {}  # id -> record, entry
-        self._doubtful: set[bytes] = set()  # ids of entries that no proved leaf has
-        self._values: set[bytes] = set()  # ids of the streams of large values
-        self.report = Rescue()
+    def __init__(
+        self, explored: Exploration, haven: Haven, report: Rescue, progress: Step | None
+    ) -> None:
+        self._explored = explored
+        self._survey, self._remains = explored.survey, explored.remains
+        self._haven = haven
+        self._report = report
+        self._whereabouts = Whereabouts(self._remains)
+        self._progress = progress or (lambda *_: None)
+        self._begun = 0  # of the progress: what the survey took
 
-    def run(self) -> Rescue:
+    def run(self) -> None:
         """Everything."""
-        survey, report = self._survey, self.report
-        if survey.root is None:
-            report.notes.append("no root can be read: what was changed since the last close, "
-                                "or since the map was written, is unproved")  # fmt: skip
-        self._read_registry()
-        if not self._is_registry_whole():  # else what it does not know was deleted
-            report.notes.append("a part of the registry is lost: names, lengths or whole files "
-                                "may be older than they were")  # fmt: skip
-            self._read_paths()
-        waiting = [i for i, (_, entry) in self._entries.items() if entry.type == FILE]
-        for done, identity in enumerate(waiting):
-            self._rescue_file(identity)
-            if self._progress is not None:
-                self._progress(done + 1, len(waiting), "rescue")
-        if not self._is_registry_whole():
-            self._rescue_strangers()
+        explored, all_slots = self._explored, 2 * self._survey.count
+        try:
+            explored.explore(lambda done, _, what: self._progress(done, all_slots, what))
+        finally:
+            self._report.notes += explored.notes
+        self._begun = self._survey.count if explored.is_surveyed else 0
+        waiting = explored.files()
+        weights = [self._weight(identity) for identity in waiting]
+        done, total = 0, max(1, sum(weights))
+        for identity, weight in zip(waiting, weights, strict=True):
+            self._tell(done / total, "rescue")
+            self._take_file(identity)
+            done += weight
         self._make_directories()
         self._make_links()
-        return report
+        self._tell(1.0, "rescue")
+        self._report.is_complete = True
 
-    # --- entries
+    def _weight(self, identity: bytes) -> int:
+        """Blocks of a file, about."""
+        value = self._remains.value(identity)
+        count = int.from_bytes(value[24:28], "big") if value is not None else 0
+        return 1 + min(max(count, len(self._survey.rows(identity))), self._survey.count)
 
-    def _read_registry(self) -> None:
-        """All entries in leaves of the registry; all versions of a leaf that is not proved."""
-        survey = self._survey
-        seen: list[tuple[bool, int, bytes, bytes]] = []
-        for slots in survey.versions(_REGISTRY).values():
-            is_proved = survey.is_proved(slots[0])
-            for slot in slots[:1] if is_proved else slots:
-                commit = survey.commit(slot)
-                seen += [(is_proved, commit, key, value) for key, value in self._items(slot)]
-        for is_proved, _, key, value in sorted(seen, key=lambda item: item[:2], reverse=True):
-            if key not in self._entries and len(key) == ID_SIZE:
-                self._take_entry(key, value)
-                if not is_proved:
-                    self._doubtful.add(key)
-
-    def _is_registry_whole(self) -> bool:
-        """Whether every node of the registry is there in its last version."""
-        versions, root = self._survey.versions(_REGISTRY), self._survey.root
-        count = STREAM.unpack(root.streams[1])[3] if root else max(versions, default=-1) + 1
-        return len(versions) >= count > 0 and all(
-            self._survey.is_proved(slots[0]) for slots in versions.values()
-        )
-
-    def _read_paths(self) -> None:
-        """Names that the paths tree has for what the registry has lost; lengths stay unknown."""
-        for slots in self._survey.versions(_PATHS).values():
-            for slot in slots[:1] if self._survey.is_proved(slots[0]) else slots:
-                for key, value in self._items(slot):
-                    parent, name = key[:ID_SIZE], key[ID_SIZE:]
-                    kind, identity = value[:1], value[1 : PATH.size]
-                    if len(value) != PATH.size or parent in HIDDEN or identity in self._entries:
-                        continue
-                    versions = self._survey.versions(identity)
-                    count = min(max(versions, default=-1) + 1, self._survey.count)
-                    record = STREAM.pack(identity, -1, -1, count, count * DATA_SIZE, 0)
-                    self._entries[identity] = record, Entry(kind, parent, name, 0, 0, 0o644)
-                    self._doubtful.add(identity)
-
-    def _items(self, slot: int) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values in a leaf of a tree; nothing where it is none."""
-        try:
-            node, _ = decode_node(0, self._survey.read(slot))
-        except Archive7Error:
-            return
-        if node.level:
-            return
-        for key, value in zip(node.keys, node.values, strict=True):
-            if key in node.far:
-                self._values.add(value[:ID_SIZE])
-                data, missing = self._assemble(value)
-                if missing:
-                    continue
-                value = data
-            yield key, value
-
-    def _take_entry(self, key: bytes, value: bytes) -> None:
-        try:
-            record, _, owner = split(value)
-            fields = sound_fields(record)
-            if fields is None or fields[3] > self._survey.count:
-                raise TreeCorruptError("a record is damaged")
-            self._entries[key] = record, decode_entry(owner)
-        except Archive7Error:
-            self.report.notes.append(f"the entry {key.hex()} is damaged")
-
-    def _assemble(self, record: bytes) -> tuple[bytes, int]:
-        """The bytes of a small stream, and how many of them are missing."""
-        fields = sound_fields(record)
-        if fields is None or fields[3] > self._survey.count:
-            return b"", DATA_SIZE
-        identity, _, _, count, length, _ = fields
-        versions = self._survey.versions(identity)
-        parts = [self._survey.read(versions[i][0]) if i in versions else b"" for i in range(count)]
-        missing = sum(DATA_SIZE for part in parts if not part)
-        return b"".join(part or bytes(DATA_SIZE) for part in parts)[:length], missing
-
-    # --- paths
-
-    def _path(self, identity: bytes) -> str:
-        """Where something stands; below lost+found where a directory above is lost."""
-        parts: list[str] = []
-        seen = set()
-        while identity != ROOT_ID:
-            found = self._entries.get(identity)
-            is_inside = not parts or found is None or found[1].type == DIRECTORY
-            if found is None or identity in seen or found[1].parent in HIDDEN or not is_inside:
-                parts += [str(UUID(bytes=identity)), _NAMELESS if found is None else _DELETED]
-                break
-            seen.add(identity)
-            parts.append(found[1].name.decode(errors="replace"))
-            identity = found[1].parent
-        return "/".join(_safe(part) for part in reversed(parts))
+    def _tell(self, part: float, what: str) -> None:
+        """Tell progress; the second half is this one if there was a survey."""
+        size = max(1, self._survey.count)
+        self._progress(self._begun + int(part * size), self._begun + size, what)
 
     # --- files
 
-    def _rescue_file(self, identity: bytes) -> None:
-        record, _ = self._entries[identity]
-        _, _, _, count, length, _ = STREAM.unpack(record)
-        versions = self._survey.versions(identity)
-        chosen = [versions[index][0] if index in versions else 0 for index in range(count)]
-        proved = identity not in self._doubtful and all(map(self._survey.is_proved, chosen))
-        self._write(self._path(identity), chosen, length, proved)
-
-    def _rescue_strangers(self) -> None:
-        """Streams that no entry is left of: their name and exact length are lost."""
-        for identity in self._survey.streams():
-            if identity in self._entries or identity in _SPECIAL or identity in self._values:
-                continue
-            versions = self._survey.versions(identity)
-            count = max(versions) + 1
-            if count > self._survey.count:
-                continue
-            if not any(self._survey.is_proved(slots[0]) for slots in versions.values()):
-                continue  # of a file that was deleted
-            chosen = [versions[index][0] if index in versions else 0 for index in range(count)]
-            path = f"{_NAMELESS}/{UUID(bytes=identity)}"
-            self._write(path, chosen, count * DATA_SIZE, proved=False)
-
-    def _write(self, path: str, slots: list[int], length: int, proved: bool) -> None:
-        """Write one file; where blocks are missing there are zeros."""
-        holes = [index for index, slot in enumerate(slots) if not slot]
-        missing = sum(min(DATA_SIZE, max(0, length - index * DATA_SIZE)) for index in holes)
-        status = "whole" if proved else "unproved"
-        if holes:
-            status = "lost" if len(holes) == len(slots) else "partial"
-        self.report.files.append(Rescued(f"/{path}", status, length, missing))
-        if status == "lost":
+    def _take_file(self, identity: bytes) -> None:
+        entry = self._remains.entry(identity)
+        if entry is not None and entry.flags & FLAG_EMPTIED:
+            return  # deleted with its data: nothing is left to be had
+        places = self._whereabouts.of(identity)
+        if not places:
             return
-        place = {"whole": "files", "unproved": "unproved", "partial": "partial"}[status]
-        try:
-            self._write_to(self._vacant(f"{place}/{path}"), slots, length)
-        except OSError as error:  # of the host, with this one name
-            self.report.files[-1] = Rescued(f"/{path}", "lost", length, length)
-            self.report.notes.append(f"/{path} could not be written: {error}")
+        strand = self._explored.strand(identity)
+        status = self._write(strand, places, entry)
+        if status == "unproved" or (status == "partial" and not strand.is_proved):
+            for other in self._explored.alternatives(identity, strand):
+                self._write(other, places[:1], entry)
 
-    def _write_to(self, target: Path, slots: list[int], length: int) -> None:
-        with target.open("xb") as file:
-            for index, slot in enumerate(slots):
-                if slot:
-                    file.seek(index * DATA_SIZE)
-                    file.write(self._survey.read(slot)[: max(0, length - index * DATA_SIZE)])
-            file.truncate(length)
+    def _write(self, strand: Strand, places: list[Where], entry: Entry | None) -> str:
+        """Write one file under all its names; return its status."""
+        haven, path = self._haven, places[0].path
+        haven.begin()
+        try:
+            present, is_proved = self._copy(strand)
+            missing = max(0, strand.length - present) + DATA_SIZE * strand.is_cut
+            status = _status(present, missing, is_proved and strand.is_proved)
+            if status == "lost":
+                haven.drop()
+                self._report.files += [
+                    Rescued(where.path, status, strand.length, missing) for where in places
+                ]
+                return status
+            self._settle(strand, places, entry, status, missing)
+        except OSError as error:  # of the target, with this one file
+            haven.drop()
+            if error.errno in _FULL:
+                raise
+            self._report.files.append(Rescued(path, "lost", strand.length, strand.length))
+            self._report.refuse(f"{path} could not be written: {error.strerror or error}")
+            return "lost"
+        except BaseException:
+            haven.drop()
+            raise
+        return status
+
+    def _copy(self, strand: Strand) -> tuple[int, bool]:
+        """Copy what can be read; return how many bytes, and whether all of it was proved."""
+        present, is_proved = 0, True
+        room, length = bytearray(), strand.length
+        for first, choices in strand.chunks():
+            wanted = [choice[:2] for choice in choices]
+            is_proved &= all(choice[2] for choice in choices)
+            begin = first * DATA_SIZE
+            for i, data in enumerate(self._survey.read_many(wanted, strand.stream, first)):
+                offset = (first + i) * DATA_SIZE
+                if data is None:
+                    present += self._flush(room, begin)
+                    begin = offset + DATA_SIZE
+                else:
+                    part = (
+                        data if offset + DATA_SIZE <= length else data[: max(0, length - offset)]
+                    )
+                    room += part
+            present += self._flush(room, begin)
+        return present, is_proved
+
+    def _flush(self, room: bytearray, offset: int) -> int:
+        """Write what was gathered; return how many bytes."""
+        size = len(room)
+        if size:
+            with memoryview(room) as view:
+                self._haven.write(offset, view)
+            room.clear()
+        return size
+
+    def _settle(
+        self, strand: Strand, places: list[Where], entry: Entry | None, status: str, missing: int
+    ) -> None:
+        """Give what was written its names; one of them may be proved and another not."""
+        first: Any = None
+        for number, where in enumerate(places):
+            own = _own_status(status, where)
+            parts = (_PLACES[own], *where.parts)
+            if number == 0:
+                target, first = self._haven.settle(parts, entry, strand.length)
+            else:
+                linked = self._haven.link(first, parts)
+                if linked is None:  # the target has no links: a copy
+                    self._haven.begin()
+                    self._copy(strand)
+                    linked, _ = self._haven.settle(parts, entry, strand.length)
+                target = linked
+            self._report.files.append(Rescued(where.path, own, strand.length, missing, target))
 
     # --- directories and links
 
     def _make_directories(self) -> None:
-        for identity, (_, entry) in self._entries.items():
-            if entry.type == DIRECTORY and identity != ROOT_ID and entry.parent not in HIDDEN:
-                here = self._folder
+        for identity, entry in self._explored.others(DIRECTORY):
+            for where in self._whereabouts.of(identity)[:1]:
+                if where.parts[0] == NAMELESS and entry is None:
+                    continue
+                place = "unproved" if not where.is_proved else "files"
+                if where.is_deleted and where.is_proved:
+                    place = "deleted"
                 try:
-                    for part in f"files/{self._path(identity)}".split("/"):
-                        here = self._folder_in(here, part)
-                    self.report.directories += 1
+                    self._haven.directory((place, *where.parts), entry)
+                    self._report.directories += 1
                 except OSError as error:
-                    self.report.notes.append(f"a directory could not be made: {error}")
+                    self._report.refuse(f"{where.path} could not be made: {error.strerror}")
 
     def _make_links(self) -> None:
         """Last, so that nothing is ever written through one."""
-        for identity, (_, entry) in self._entries.items():
-            if entry.type == LINK and entry.target and entry.parent not in HIDDEN:
-                path = self._path(identity)
+        lost = 0
+        for identity, entry in self._explored.others(LINK):
+            if entry is None or not entry.target:
+                lost += 1
+                continue
+            is_proved = self._explored.is_proved(identity)
+            for where in self._whereabouts.of(identity):
+                own = _own_status("whole" if is_proved else "unproved", where)
                 try:
-                    target = entry.target.decode(errors="surrogateescape")
-                    os.symlink(target, self._vacant(f"files/{path}"))
-                    self.report.links += 1
+                    self._haven.symlink((_PLACES[own], *where.parts), entry)
+                    self._report.links += 1
                 except OSError as error:
-                    self.report.notes.append(f"/{path} could not be made: {error}")
-
-    def _vacant(self, path: str) -> Path:
-        """A name for something new on the host, with the folders above it, never through a link.
-
-        A name that is taken (by another version of a file) gets a number.
-        """
-        here = self._folder
-        *folders, name = path.split("/")
-        for folder in folders:
-            here = self._folder_in(here, folder)
-        for number in range(1000):
-            target = here / (f"{name}~{number}" if number else name)
-            if not os.path.lexists(target):
-                return target
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-
-    @staticmethod
-    def _folder_in(here: Path, name: str) -> Path:
-        """A folder that is no link, made where it is missing."""
-        for number in range(1000):
-            folder = here / (f"{name}~{number}" if number else name)
-            if not os.path.lexists(folder):
-                os.mkdir(folder)
-            if folder.is_dir() and not folder.is_symlink():
-                return folder
-        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+                    self._report.refuse(f"{where.path} could not be made: {error.strerror}")
+        if lost:
+            self._report.notes.append(f"{lost} symbolic links have lost where they lead")
 
 
-def _safe(name: str) -> str:
-    """A name that stays in its folder on any host."""
-    if name_fault(name) is None:
-        return name
-    return "_" + "".join(c if c.isalnum() or c in "-_ " else "_" for c in name)
+def _status(present: int, missing: int, is_proved: bool) -> str:
+    if missing:
+        return "partial" if present else "lost"
+    return "whole" if is_proved else "unproved"
+
+
+def _own_status(status: str, where: Where) -> str:
+    """The status of one name of a file."""
+    if status != "whole":
+        return status
+    if not where.is_proved:
+        return "unproved"
+    return "deleted" if where.is_deleted else "whole"

@@ -106,7 +106,16 @@ LAYERS = (
     "treerepair",
     "namerepair",
     "repair",
+    "patient",
+    "chart",
     "survey",
+    "assembly",
+    "remains",
+    "exploration",
+    "whereabouts",
+    "haven",
+    "hosthaven",
+    "rescued",
     "salvage",
     "header",
     "info",
@@ -154,7 +163,8 @@ OPENERS = {
     "os": {"close", "fdopen", "open", "read", "sendfile", "write"},
 }
 OPENER_OWNERS = {
-    "device", "keys", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "demo",
+    "device", "keys", "creation", "hostfolder", "hostfile", "hostpart", "hostexport", "hosthaven",
+    "demo",
     "cli",
 }  # fmt: skip
 

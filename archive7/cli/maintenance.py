@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from archive7 import RepairReport
+from archive7 import RepairReport, Rescue
 
 from .failure import ANSWER_IS_NO, DONE
 from .progress import progress
@@ -109,31 +109,70 @@ def _repair_lines(vault: Vault, report: RepairReport) -> Iterator[str]:
 
 @click.command()
 @takes_vault
-@click.argument("target", metavar="DEST")
+@click.argument("target", metavar="DEST", required=False)
+@click.option("--archive", "is_archive", is_flag=True, help="DEST is a new archive.")
+@click.option("--list", "is_list", is_flag=True, help="Only report; write nothing.")
 @as_json
 @vault_options
-def rescue(vault: Vault, target: str, is_json: bool) -> int:
+def rescue(
+    vault: Vault, target: str | None, is_archive: bool, is_list: bool, is_json: bool
+) -> int:
     """Get what can be read out of a damaged archive.
 
-    DEST is a new folder.  Below `files` comes what is proved, below `unproved` what may be an
-    older version, below `partial` what has holes; report.json tells of every file.  VAULT is only
-    read.
+    DEST is a new folder, or a new archive with the same secret if it ends in .ar7.  Below `files`
+    comes what is proved, below `deleted` what was deleted and kept, below `unproved` what may be
+    an older version, below `partial` what has holes; report.json tells of every file.  VAULT is
+    only read.
     Exit code 1: not every file is whole.
 
     \b
       ar7 rescue vault.ar7 saved
+      ar7 rescue vault.ar7 saved.ar7
+      ar7 rescue vault.ar7 --list
     """
+    if (target is None) != is_list:
+        raise click.UsageError("give DEST, or --list to write nothing")
+    to_archive = target is not None and (is_archive or target.endswith(".ar7"))
     with progress("rescuing", is_quiet=vault.is_quiet) as tell:
         report = vault.rescue(
-            target, lambda n, total, what: tell(n * _BLOCK_SIZE, total * _BLOCK_SIZE, what)
+            target,
+            lambda n, total, what: tell(n * _BLOCK_SIZE, total * _BLOCK_SIZE, what),
+            to_archive=to_archive,
         )
-    statuses = ("whole", "unproved", "partial", "lost")
     if is_json:
         say_json({"vault": vault.path, "dest": target, **dataclasses.asdict(report)})
     elif not vault.is_quiet:
-        for note in report.notes:
-            say(note)
-        counts = ", ".join(f"{report.count(status)} {status}" for status in statuses)
-        say(f"{shown(vault.path)} -> {shown(target)}: files: {counts}")
-    is_whole = report.count("whole") == len(report.files) and not report.notes
-    return DONE if is_whole else ANSWER_IS_NO
+        _say_rescue(vault, target, report, is_list=is_list)
+    return DONE if report.is_whole else ANSWER_IS_NO
+
+
+def _say_rescue(vault: Vault, target: str | None, report: Rescue, *, is_list: bool) -> None:
+    """Say what came out, and what to do next."""
+    if is_list:
+        for file in report.files:
+            missing = f" ({size_text(file.missing)} missing)" if file.missing else ""
+            say(f"{file.status:8}  {shown(file.path)}{missing}")
+    for note in [*report.notes, *report.refused]:
+        say(shown(note))
+    statuses = ("whole", "deleted", "unproved", "partial", "lost")
+    counts = ", ".join(f"{report.count(status)} {status}" for status in statuses)
+    where = "" if target is None else f" -> {shown(target)}"
+    say(f"{shown(vault.path)}{where}: files: {counts}")
+    say(_next_step(report, target))
+
+
+def _next_step(report: Rescue, target: str | None) -> str:
+    """What to do next, in one line."""
+    if target is None:
+        return "next: the same with DEST in the place of --list writes them"
+    if report.is_whole:
+        return "next: all is there, below `files`; check what you need, then let the old one go"
+    asks = []
+    if report.count("unproved"):
+        asks.append("look through `unproved`, which may be older versions")
+    if report.count("partial"):
+        asks.append("`partial` has zeros where data are missing")
+    if report.count("lost"):
+        asks.append("what is lost has to come from a backup: see report.json")
+    asks.append("keep the damaged file until you have what you need")
+    return "next: " + "; ".join(asks)

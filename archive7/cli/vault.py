@@ -22,10 +22,12 @@ from archive7 import (
     Archive,
     Archive7Error,
     CorruptError,
+    NotAnArchiveError,
     Recipient,
     RecoveredWarning,
     RepairReport,
     Rescue,
+    SuperblockCorruptError,
     UnauthenticatedError,
     UsageError,
 )
@@ -84,13 +86,39 @@ class Vault:
         except KeyboardInterrupt:
             raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
-    def rescue(self, target: str, progress: Callable[[int, int, str], object]) -> Rescue:
-        """Write what can be read into the folder `target`."""
+    def rescue(
+        self,
+        target: str | None,
+        progress: Callable[[int, int, str], object],
+        *,
+        to_archive: bool,
+    ) -> Rescue:
+        """Write what can be read into a new folder, or archive with the same secret, or nowhere.
+
+        Ctrl-C leaves what was written by then.
+        """
         self._require()
         secret = self._secret()
-        return archive7.rescue(
-            self.path, target, progress=progress, **vars(secret), **self._limits()
-        )
+        options: dict[str, Any] = {**vars(secret), **self._limits()}
+        if to_archive:
+            if secret.key is None and secret.password is None:
+                raise Refusal(
+                    "the new archive needs a key or password: rescue to a folder", WRONG_USE
+                )
+            options |= {"archive_key": secret.key, "archive_password": secret.password}
+        try:
+            return archive7.rescue(self.path, target, progress=progress, **options)
+        except (SuperblockCorruptError, NotAnArchiveError) as error:
+            raise Refusal(
+                f"{self.path}: {error}; without it there is no key: with a backup of the header "
+                "it can be put back: ar7 keys restore",
+                CANNOT_OPEN,
+            ) from None
+        except KeyboardInterrupt:
+            outcome = "nothing was written"
+            if target is not None:
+                outcome = f"{target} has what was rescued by then, and report.json tells of it"
+            raise Refusal(f"interrupted: {outcome}", INTERRUPTED) from None
 
     def restore_header(self, backup: str, *, force: bool) -> None:
         """Put the header of a backup, which the secret opens, into the archive."""
