@@ -46,20 +46,21 @@ class Chart:
 
     def _choose(self, ring: Ring) -> tuple[Root | None, bool]:
         """The root to take, and whether it is known to be the newest."""
-        raw, unread, blank = ring.raw(), 0, 0
+        size = RING_PLACES * BLOCK_SIZE
+        raw, unread, blank = ring.raw().ljust(size, b"\xff"), 0, 0  # a place cut off is damaged
         roots: dict[int, Root] = {}
         for place in range(RING_PLACES):
             at = place * BLOCK_SIZE
             one = raw[at : at + BLOCK_SIZE]
             try:
-                found = ring.read(bytes(at) + one + bytes(len(raw) - at - BLOCK_SIZE))
+                found = ring.read(bytes(at) + one + bytes(size - at - BLOCK_SIZE))
             except Archive7Error:  # it opens and breaks a rule
                 found = {}
             roots |= found
             blank += not found and one == bytes(BLOCK_SIZE)
             unread += not found and one != bytes(BLOCK_SIZE)
-        if unread or len(raw) < RING_PLACES * BLOCK_SIZE:
-            self.notes.append(f"{max(1, unread)} of {RING_PLACES} places for roots are damaged")
+        if unread:
+            self.notes.append(f"{unread} of {RING_PLACES} places for roots are damaged")
         if not roots:
             return None, False
         is_sure = not unread and not (blank and self._is_dated)

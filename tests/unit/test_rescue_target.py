@@ -314,6 +314,16 @@ def test_any_bytes_end_in_our_errors_alone(tmp_path: Path, rng: random.Random) -
             pass
 
 
+def test_file_that_ends_in_the_ring(tmp_path: Path) -> None:
+    path = tmp_path / "vault.ar7"
+    with open_archive(path, "x") as vault:
+        vault.write_bytes("/a", b"a")
+    sound = path.read_bytes()
+    for size in (RING_OFFSET, RING_OFFSET + 1, RING_OFFSET + 4096, SLOTS_OFFSET - 1):
+        report = archive7.rescue(io.BytesIO(sound[:size]), None, key=KEY)
+        assert not report.is_whole
+
+
 # --- the command
 
 
