@@ -487,6 +487,21 @@ def test_private_key_alone_writes_where_that_is_said(forged: Path) -> None:
         assert archive.info().is_authenticated
 
 
+def test_repair_by_a_private_key_alone(forged: Path) -> None:
+    """Telling is reading; doing it is writing."""
+    before = forged.read_bytes()
+    archive7.repair(forged, identity=BOB)
+    with pytest.raises(UnauthenticatedError):
+        archive7.repair(forged, identity=BOB, apply=True)
+    assert forged.read_bytes() == before
+    archive7.repair(forged, identity=BOB, apply=True, unauthenticated=True)
+
+
+def test_rescue_by_a_private_key(forged: Path, tmp_path: Path) -> None:
+    archive7.rescue(forged, tmp_path / "saved", identity=ANNA)
+    assert (tmp_path / "saved" / "files" / "bill").read_text() == "pay me"
+
+
 def test_archive_with_only_recipients_asks_for_an_identity(forged: Path) -> None:
     with pytest.raises(WrongKeyError, match="2 would take identity="):
         archive7.open(forged, key=KEY)
