@@ -20,6 +20,7 @@ from archive7 import (
     ReadOnlyError,
     RollbackError,
     SuperblockCorruptError,
+    SyncFailedError,
     TransactionError,
     UnauthenticatedError,
     UsageError,
@@ -357,6 +358,66 @@ def test_change_is_durable_with_all_that_was_before(vaults: Vaults) -> None:
     file.write(" and more")
     file.close()
     assert archive.read_text("/a").endswith("and more")
+
+
+def test_refused_change_leaves_open_files_alone(vaults: Vaults) -> None:
+    archive = vaults.open("x")
+    with archive.open("/a", "w") as file:
+        file.write("begun")
+        for call in (
+            lambda: archive.keys.remove("nobody"),
+            lambda: archive.keys.add(password="x", kdf=KdfCost(1, 1, 1)),
+            lambda: archive.keys.add(key=OTHER, label="x" * 300),
+            lambda: archive.keys.remove(archive.keys.list()[0].id),
+        ):
+            with pytest.raises((UsageError, KdfLimitError)):
+                call()
+        file.write(" and ended")
+    assert archive.read_text("/a") == "begun and ended"
+
+
+def test_failed_write_of_a_copy_ends_the_session(vaults: Vaults) -> None:
+    """Either version may be on disk then: nothing more is written before it is opened anew."""
+    archive = vaults.open("x")
+    container = archive._container
+    archive.write_text("/a", "kept")
+    real = container.device.pwrite
+
+    def full(data: Any, offset: int) -> None:
+        if offset == 0:
+            raise OSError(5, "Input/output error")
+        real(data, offset)
+
+    container.device.pwrite = full  # type: ignore[method-assign]
+    with pytest.raises(SyncFailedError, match="superblock"):
+        archive.keys.add(key=OTHER)
+    for call in (
+        lambda: archive.keys.add(key=OTHER),
+        lambda: archive.write_text("/b", "x"),
+        archive.sync,
+    ):
+        with pytest.raises(SyncFailedError):
+            call()
+    assert archive.read_text("/a") == "kept"
+    archive.close()
+    again = vaults.open("r+")
+    assert again.read_text("/a") == "kept"
+    again.keys.add(key=OTHER)
+
+
+def test_interrupt_before_the_copies_changes_nothing(
+    vaults: Vaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = vaults.open("x")
+
+    def interrupted(*_: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keyslots, "argon2id", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        archive.keys.add(password="x", kdf=FLOOR)
+    archive.write_text("/a", "goes on")
+    assert kinds(archive) == ["raw key"]
 
 
 @pytest.mark.parametrize(
