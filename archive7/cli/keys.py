@@ -192,9 +192,9 @@ def generate(path: str, kind: str, is_json: bool) -> None:
     """
     facts: dict[str, Any] = {"file": path, "kind": kind}
     public = f"{path}.pub"
-    for name in (path, public):
-        if os.path.lexists(name) and (name == path or kind != "raw"):
-            raise Refusal(f"{name} exists already: choose another name", WRONG_USE)
+    _require_new(path)
+    if kind != "raw":
+        _require_new(public)
     if kind == "raw":
         generate_key_file(path)
     else:
@@ -224,6 +224,7 @@ def backup(vault: Vault, backup_file: str, is_json: bool) -> None:
     \b
       ar7 keys backup vault.ar7 vault.header
     """
+    _require_new(backup_file)
     with vault.reading() as archive:
         archive.keys.export_header(backup_file)
     if is_json:
@@ -255,6 +256,11 @@ def restore(vault: Vault, backup_file: str, force: bool, is_json: bool) -> None:
 
 
 # --- what they share
+
+
+def _require_new(path: str) -> None:
+    if os.path.lexists(path):
+        raise Refusal(f"{path} exists already: choose another name", WRONG_USE)
 
 
 def _new(

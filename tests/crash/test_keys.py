@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import pytest
 
@@ -25,9 +27,12 @@ from archive7 import (
     SuperblockCorruptError,
     VersionError,
     WrongKeyError,
+    commit,
 )
-from archive7.errors import SyncFailedError
-from archive7.layout import RING_OFFSET, SUPERBLOCK_SIZE
+from archive7.commit import Container
+from archive7.errors import CorruptError, SyncFailedError
+from archive7.layout import RING_OFFSET, SUPERBLOCK_OFFSETS, SUPERBLOCK_SIZE
+from archive7.superblock import Superblock, encode, write_copies
 from tests.crash.cuts import power_cut
 from tests.crash.engine import one_cipher
 from tests.devices import Fault, FaultingDevice, RecordingDevice
@@ -296,3 +301,68 @@ def _opens(disk: Disk, key: bytes) -> bool:
             return {path: archive.read_bytes(path) for path in CONTENT} == CONTENT
     except WrongKeyError:
         return False
+
+
+# --- each rule left out is caught
+
+
+def _without_end(self: Container, new: Superblock, master: object = None) -> None:
+    """The commit that carries the new sequence number is left out."""
+    new = replace(new, sequence=self.superblock.sequence + 1, commit=self._commit_anew())
+    write_copies(self.device, new, self.master)
+    self.superblock = new
+
+
+def _without_begin(self: Container, new: Superblock, master: object = None) -> None:
+    """The number of a commit that is not durable is noted."""
+    self.blocks.map.is_changed = True
+    new = replace(new, sequence=self.superblock.sequence + 1, commit=self.commit() + 1)
+    write_copies(self.device, new, self.master)
+    self.superblock = new
+    self._commit_anew()
+    self._settle(self.root, self._place, self._base_place)
+
+
+def _in_one_go(device: Any, new: Superblock, master: bytearray) -> None:
+    """Both copies, and one sync."""
+    encoded = encode(new, master)
+    for offset in SUPERBLOCK_OFFSETS:
+        device.pwrite(encoded, offset)
+    device.sync()
+
+
+def _trusting(device: Any, new: Superblock, master: bytearray) -> None:
+    """The copy that stays is believed to be on the disk."""
+    encoded = encode(new, master)
+    for offset in SUPERBLOCK_OFFSETS:
+        device.pwrite(encoded, offset)
+        device.sync()
+
+
+def test_change_without_its_end_is_caught(base: Disk) -> None:
+    with (
+        mock.patch.object(Container, "change_superblock", _without_end),
+        pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"),
+    ):
+        test_old_superblock_does_not_come_back(base, "remove")
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "mutant"),
+    [
+        (Container, "change_superblock", _without_begin),
+        (commit, "write_copies", _in_one_go),
+    ],
+)
+def test_change_out_of_order_is_caught(
+    base: Disk, rng: random.Random, target: Any, name: str, mutant: Any
+) -> None:
+    with mock.patch.object(target, name, mutant), pytest.raises((AssertionError, CorruptError)):
+        for _ in range(20):
+            test_every_moment_of_a_change(base, rng, "remove", dirty=False)
+
+
+def test_copy_that_is_believed_is_caught(base: Disk, rng: random.Random) -> None:
+    with mock.patch.object(commit, "write_copies", _trusting), pytest.raises(CorruptError):
+        for _ in range(20):
+            test_sync_that_fails_in_a_change(base, rng, "add")

@@ -205,7 +205,8 @@ def test_change_of_the_password_that_was_given(ar7: Ar7) -> None:
 def test_backup_and_restore(filled: Ar7) -> None:
     filled("keys", "backup", filled.vault, "header")
     assert (filled.folder / "header").stat().st_size == SUPERBLOCK_SIZE
-    assert "header" in filled("keys", "backup", filled.vault, "header", code=2).stderr
+    told = filled("keys", "backup", filled.vault, "header", code=2).stderr
+    assert told == "ar7: header exists already: choose another name\n"
     with open(filled.vault, "r+b") as file:
         file.write(bytes(2 * SUPERBLOCK_SIZE))
     filled("ls", filled.vault, code=3)
