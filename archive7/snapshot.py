@@ -264,7 +264,12 @@ class Snapshot:
                     continue
                 self._report(choice)
                 root = choice.root
-            self._check_superblock(root, roots)
+            try:
+                self._check_superblock(root, roots)
+            except RollbackError:
+                if self.ring.raw() != raw:  # the writer has changed it once more meanwhile
+                    continue
+                raise
             return root
         raise CorruptError("the ring keeps changing: try again", block=0)
 

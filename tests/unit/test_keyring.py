@@ -451,6 +451,27 @@ def test_reader_whose_superblock_was_put_back_is_told(vaults: Vaults) -> None:
     assert reader.refresh()
 
 
+def test_reader_meets_two_changes_at_once(
+    vaults: Vaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read the roots of one change when the next one has written its superblock."""
+    archive = vaults.open("x")
+    reader = vaults.open("r")
+    container = reader._container
+    follow, ids = container._follow_superblock, [KEY]
+
+    def followed_late() -> None:
+        if len(ids) == 1:
+            ids.append(OTHER)
+            archive.keys.add(key=OTHER, label="two")
+        follow()
+
+    monkeypatch.setattr(container, "_follow_superblock", followed_late)
+    archive.keys.add(key=bytes(32), label="one")
+    assert reader.refresh()
+    assert [info.label for info in reader.keys.list()] == ["", "one", "two"]
+
+
 def _overwrite(path: Path, offset: int, data: bytes) -> None:
     with open(path, "r+b") as file:
         file.seek(offset)
