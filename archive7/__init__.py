@@ -55,12 +55,12 @@ from .info import ArchiveInfo
 from .keyring import KeyInfo, Keyring
 from .keys import Identity, Recipient
 from .keyslots import KdfCost, Secrets
-from .maintenance import repair, rescue, restore_header, shred
 from .mending import Mend, RepairReport
 from .pathobject import ArchivePath
 from .query import Condition, Q
 from .receipt import Receipt
 from .rekey import RekeyReport
+from .remedies import repair, rescue, restore_header, shred
 from .rescued import Rescue, Rescued
 from .search import Found
 from .transfer import Transfer

@@ -24,7 +24,7 @@ from .hostexport import export_tree
 from .hostimport import import_tree
 from .info import ArchiveInfo, describe
 from .keyring import Keyring
-from .keys import Identity, Recipient, read_key_file
+from .keys import Identity, Recipient
 from .keyslots import KdfCost, Secrets
 from .lineage import expect as expecting
 from .lineage import take_receipt
@@ -93,7 +93,7 @@ def open(  # noqa: A001 - the name users know
     kind = _check_mode(mode)
     if suite not in _SUITES:
         raise UsageError(f"unknown suite {suite!r}: use one of {', '.join(sorted(_SUITES))}")
-    secrets = secrets_of(key, password, key_file, identity, recipients)
+    secrets = Secrets.of(key, password, key_file, identity, recipients)
     verify = None if expect is None else expecting(expect, accept_rollback=accept_rollback)
     first = (header or ArchiveHeader(title)).encode()
     options = Options(
@@ -118,20 +118,6 @@ def _container(
     if kind in ("w", "x"):
         return create_container(path, secrets, replace=kind == "w", options=options)
     return open_container(path, secrets, readonly=kind == "r", options=options)
-
-
-def secrets_of(
-    key: bytes | None,
-    password: str | bytes | None,
-    key_file: str | os.PathLike[str] | None,
-    identity: Identity | None,
-    recipients: Iterable[Recipient] = (),
-) -> Secrets:
-    if key_file is not None:
-        if key is not None:
-            raise UsageError("key= and key_file= are given: one of them is enough")
-        key = read_key_file(key_file)
-    return Secrets(key, password, identity, tuple(recipients))
 
 
 def _format(container: Container) -> None:

@@ -1,6 +1,6 @@
 """Cipher suites and key derivation: sealing and opening blocks.
 
-Owns everything that touches a key; with `kem`, for public keys, the only module that imports a
+Owns everything that touches a key; with `hpke`, for public keys, the only module that imports a
 crypto or hash library.  May assume: buffers have the sizes of `layout`.  Promises: a plaintext
 that did not verify is zeroed before anyone sees it, and no (key, nonce) pair is chosen by a
 counter or from a pool.

@@ -1,7 +1,7 @@
 """Keys of one's own: identities, the recipients that belong to them, and files of keys.
 
 An identity is a private key that opens what was sealed for its recipient, which is the public
-key.  Owns the kinds of keys, their text, and reading and making key files.  May assume: `crypto`.
+key.  Owns the kinds of keys, their text, and reading and making key files.  May assume: `hpke`.
 Promises: a private key is never shown, pickled or copied, and no error quotes what a file holds;
 a file of a private key is made with mode 0600 and replaces nothing; a text that was cut or
 changed is refused.
@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 
 from .crypto import KEY_SIZE, Buffer, same, sha256
 from .errors import UsageError
-from .kem import hpke_open, hpke_public, hpke_seal
+from .hpke import hpke_open, hpke_public, hpke_seal
 from .layout import SLOT_HYBRID, SLOT_X25519
 
 __all__ = [
@@ -96,7 +96,7 @@ class Recipient:
 
     @classmethod
     def of_slot(cls, slot_kind: int, public: bytes) -> Recipient | None:
-        """The recipient of a kind of keyslot; None for unknown kinds.  Raises: UsageError."""
+        """The recipient of a kind of keyslot, None of an unknown one.  Raises: UsageError."""
         kind = _KINDS.get(slot_kind)
         return None if kind is None else cls(kind, public)
 

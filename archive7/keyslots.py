@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NoReturn
 
 from .crypto import KEY_SIZE, Buffer, argon2id, hkdf, same, unwrap_key, wrap_key
 from .errors import KdfLimitError, SuperblockCorruptError, UsageError
-from .keys import Identity, Recipient
+from .keys import Identity, Recipient, read_key_file
 from .layout import (
     HYBRID_SLOT,
     KDF_CEILING,
@@ -103,7 +103,8 @@ class KdfCost:
     ) -> KdfCost:
         """Measure this machine; return a cost that makes one guess take about `seconds` on it.
 
-        Memory is raised before passes, as it costs an attacker most.
+        Memory is raised before passes, as it costs an attacker most.  Where other programs work
+        meanwhile it finds too little: call it on an idle machine.
 
         Args:
             max_memory: bytes at most; above 256 MiB every opening needs ``max_kdf_memory=``.
@@ -166,6 +167,25 @@ class Secrets:
             object.__setattr__(self, "key", _raw_key(self.key))
         if self.password is not None:
             object.__setattr__(self, "passphrase", _passphrase(self.password))
+
+    @classmethod
+    def of(
+        cls,
+        key: bytes | None,
+        password: str | bytes | None,
+        key_file: str | os.PathLike[str] | None = None,
+        identity: Identity | None = None,
+        recipients: Iterable[Recipient] = (),
+    ) -> Secrets:
+        """What a caller offers, with the key read from its file.
+
+        Raises: UsageError as above, and for a key as well as a file of one; OSError.
+        """
+        if key_file is not None:
+            if key is not None:
+                raise UsageError("key= and key_file= are given: one of them is enough")
+            key = read_key_file(key_file)
+        return cls(key, password, identity, tuple(recipients))
 
     @property
     def given(self) -> list[str]:

@@ -29,7 +29,7 @@ LAYERS = (
     "guard",
     "device",
     "crypto",
-    "kem",
+    "hpke",
     "keys",
     "keyslots",
     "superblock",
@@ -123,7 +123,7 @@ LAYERS = (
     "pathobject",
     "upkeep",
     "archive",
-    "maintenance",
+    "remedies",
     "__init__",
     "demo",
     "cli",
@@ -133,7 +133,7 @@ LAYERS = (
 # A library, and the only layers that may import it.
 LIBRARY_OWNERS = {
     "click": {"cli"},
-    "cryptography": {"crypto", "kem"},
+    "cryptography": {"crypto", "hpke"},
     "fcntl": {"locks", "device"},
     "libnacl": {"crypto"},
     "mmap": {"device"},

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::archive7.errors.RecoveredWarnin
 ONE, TWO, THREE = (bytes([number]) * 32 for number in (1, 2, 3))
 CONTENT: Final = {"/a": b"first", "/b": b"second" * 3000}
 EFFORT: Final = float(os.environ.get("ARCHIVE7_EFFORT") or 1)
-SHARE: Final = 0.3 * EFFORT  # of the states after a power cut
+SHARE: Final = 0.2 * EFFORT  # of the states after a power cut
 SUBSETS_OF: Final = 6  # unsynced writes; of more only those in order, and each alone
 
 Keys = frozenset[bytes]

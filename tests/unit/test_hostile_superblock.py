@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from archive7 import kem, keyslots
+from archive7 import hpke, keyslots
 from archive7 import superblock as sb
 from archive7.crypto import SUITE_XAES256GCM, hkdf, sha256
 from archive7.device import MemoryDevice
@@ -83,7 +83,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
     monkeypatch.setattr(keyslots, "argon2id", cheap)
     monkeypatch.setattr(keyslots, "hkdf", counted("hkdf", hkdf))
-    monkeypatch.setattr("archive7.keys.hpke_open", counted("hpke", kem.hpke_open))
+    monkeypatch.setattr("archive7.keys.hpke_open", counted("hpke", hpke.hpke_open))
     return done
 
 

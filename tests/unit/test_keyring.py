@@ -451,9 +451,7 @@ def test_reader_whose_superblock_was_put_back_is_told(vaults: Vaults) -> None:
     assert reader.refresh()
 
 
-def test_reader_meets_two_changes_at_once(
-    vaults: Vaults, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reader_meets_two_changes_at_once(vaults: Vaults, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has read the roots of one change when the next one has written its superblock."""
     archive = vaults.open("x")
     reader = vaults.open("r")

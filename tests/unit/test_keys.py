@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from archive7 import kem, keys
+from archive7 import hpke, keys
 from archive7.errors import SuiteUnavailableError, SuperblockCorruptError, UsageError
 from archive7.keys import Identity, Recipient, generate_identity, load_identity, load_recipient
 from archive7.keyslots import Keyslot, Secrets, seal_for
@@ -109,21 +109,21 @@ class _NoLattice:
 
     @staticmethod
     def from_seed_bytes(_data: bytes) -> object:
-        raise kem.UnsupportedAlgorithm("ML-KEM-768 is not supported")
+        raise hpke.UnsupportedAlgorithm("ML-KEM-768 is not supported")
 
     from_public_bytes = from_seed_bytes
 
 
 def test_library_without_ml_kem_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     recipient, private = generate_identity().recipient, generate_identity().private
-    monkeypatch.setattr(kem, "MLKEM768PrivateKey", _NoLattice)
-    monkeypatch.setattr(kem, "MLKEM768PublicKey", _NoLattice)
+    monkeypatch.setattr(hpke, "MLKEM768PrivateKey", _NoLattice)
+    monkeypatch.setattr(hpke, "MLKEM768PublicKey", _NoLattice)
     with pytest.raises(SuiteUnavailableError, match="x25519"):
         generate_identity()
     with pytest.raises(SuiteUnavailableError, match="ML-KEM"):
         recipient.seal(b"plain", b"")
     with pytest.raises(SuiteUnavailableError, match="ML-KEM"):
-        kem.hpke_open(private, bytes(1168), b"")
+        hpke.hpke_open(private, bytes(1168), b"")
     generate_identity("x25519")
 
 

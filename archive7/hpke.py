@@ -1,7 +1,8 @@
-"""Public keys: sealing a few bytes for whoever has the private key, by HPKE (RFC 9180).
+"""HPKE: sealing for a public key (RFC 9180, base mode, HKDF-SHA256, AES-256-GCM).
 
-Owns the two key encapsulations, X25519 and MLKEM768-X25519.  May assume: keys have the sizes of
-their kinds.  Promises: what does not verify is not opened.
+Owns everything that touches a private or public key.  A key is its components one behind the
+other, X25519's first; an ML-KEM-768 private key is its seed.  With X25519 alone the KEM is
+DHKEM(X25519, HKDF-SHA256), with both it is MLKEM768-X25519 (0x647a).
 """
 
 from __future__ import annotations
@@ -17,11 +18,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from .crypto import Buffer
 from .errors import SuiteUnavailableError
-
-# --- public keys: HPKE in base mode (RFC 9180), HKDF-SHA256, AES-256-GCM
-#
-# A key is its components one behind the other, X25519's first; an ML-KEM-768 private key is its
-# seed.  With both the KEM is MLKEM768-X25519 (KEM id 0x647a).
 
 _X25519_SIZE: Final = 32
 _KEM_X25519: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
