@@ -18,7 +18,7 @@ from tests.crash.engine import Engine, one_cipher
 from tests.crash.history import NEVER
 from tests.crash.recorder import Recorder, Recording, ViolationError
 from tests.crash.scale import scaled
-from tests.crash.verdict import Case, judge
+from tests.crash.verdict import Case, Judge
 from tests.disk import Disk, Sync, Write
 
 
@@ -29,6 +29,7 @@ class Tally:
     workloads: int = 0
     operations: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    distinct: int = 0
     seconds: float = 0.0
 
     def add(self, other: Tally) -> None:
@@ -36,6 +37,7 @@ class Tally:
         self.workloads += other.workloads
         self.operations += other.operations
         self.states += other.states
+        self.distinct += other.distinct
         self.seconds += other.seconds
 
     @property
@@ -47,7 +49,7 @@ class Tally:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.states.items()))
         speed = self.count / self.seconds if self.seconds else 0.0
         return (
-            f"{self.count} states ({kinds}) of {self.workloads} workloads, "
+            f"{self.count} states ({kinds}), {self.distinct} distinct, of {self.workloads} workloads, "
             f"{self.operations} operations, {self.seconds:.1f} s of CPU, {speed:.0f} states/s"
         )
 
@@ -119,8 +121,9 @@ class Campaign:
                 ) from violation
 
     def _judge_all(self, engine: Engine, recording: Recording, rng: random.Random) -> None:
+        judge = Judge(engine)
         for case in cases(recording, rng, self._per_workload):
-            judge(engine, case, rng, is_deep=rng.random() < 0.3)
+            judge.judge(case, rng, is_deep=rng.random() < 0.3)
             self.tally.states[case.kind] += 1
 
 
