@@ -150,9 +150,15 @@ class Disk:
         pages = dict(self.certain)
         return Disk(pages, _bring(self.loose, fate, pages, self.certain_size))
 
-    def image(self) -> int:
-        """A number that two disks share if a read finds the same everywhere, by all chance."""
-        return hash(self.size) + sum(map(hash, self.view.items()))
+    def image(self) -> tuple[int, ...]:
+        """Numbers that two disks share, by all chance, only if nothing tells them apart.
+
+        What a read sees, what a power cut leaves if it takes all, and the locks.
+        """
+        view = sum(map(hash, self.view.items()), self.size)
+        certain = sum(map(hash, self.certain.items()), self.certain_size) if self.loose else 0
+        held = [(lock, owner) for lock, owners in self.grips.items() for owner in owners]
+        return view, certain, hash(tuple(held))
 
     def failed_sync(self, rng: random.Random, loss: float = 0.5) -> FailedSync:
         """A failed sync that loses pages at random."""

@@ -20,13 +20,13 @@ from typing import Final
 from archive7.archive import Archive
 from archive7.errors import RecoveredWarning
 from tests.crash.alphabet import ALPHABET, Letter, SmallEngine, SmallSession, Toy, prepare
-from tests.crash.campaign import Tally
 from tests.crash.cuts import every_cut, power_cut
 from tests.crash.engine import one_cipher
-from tests.crash.history import Content, History
+from tests.crash.history import History
 from tests.crash.memo import Run
 from tests.crash.recorder import ViolationError, difference
 from tests.crash.scale import scaled
+from tests.crash.tally import Tally
 from tests.crash.verdict import Case, Judge, after, match, prefixes
 from tests.devices import RecordingDevice
 from tests.disk import LOST, Disk, Grip, Operation
@@ -208,7 +208,8 @@ def run(word: Word, number: int, effort: Effort | None = None) -> Tally:
             if world is not None:
                 tally.workloads += 1
                 tally.operations += len(world.log)
-                _Enumeration(world, random.Random(number), effort, tally).run()
+                judge = Judge(SmallEngine.shared(), tally)
+                _Enumeration(world, random.Random(number), effort, judge).run()
     except ViolationError as violation:
         raise SystematicError(violation, word, number, tally) from violation
     finally:
@@ -220,14 +221,12 @@ class _Enumeration:
     """All crash states of one recorded sequence."""
 
     def __init__(
-        self, world: LiveWorld, rng: random.Random, effort: Effort, tally: Tally
+        self, world: LiveWorld, rng: random.Random, effort: Effort, judge: Judge
     ) -> None:
         self._world = world
         self._rng = rng
         self._effort = effort
-        self._tally = tally
-        self._judge = Judge(SmallEngine.shared())
-        self._seen: dict[Hashable, Content] = {}
+        self._judge = judge
         self._recoveries: set[Hashable] = set()
 
     def run(self) -> None:
@@ -243,25 +242,17 @@ class _Enumeration:
     def _moment(self, disk: Disk, at: int) -> None:
         history = self._world.history
         allowed, durable = (history.allowed(at, power=power) for power in (False, True))
-        self._state(Case(disk.copy(), "kill", allowed, durable, at), disk)
-        self._state(Case(disk.copy(locks=True), "live", allowed, durable, at), disk)
+        self._state(Case(disk.copy(), "kill", allowed, durable, at))
+        self._state(Case(disk.copy(locks=True), "live", allowed, durable, at))
         for name, cut in every_cut(disk, self._rng, lost=SUBSETS, tears=self._effort.tears):
-            self._state(Case(cut, "power", durable, durable, at, name), disk)
+            self._state(Case(cut, "power", durable, durable, at, name))
 
-    def _state(self, case: Case, disk: Disk) -> None:
-        """Judge one state, once."""
-        self._tally.states[case.kind] += 1
-        name: Hashable = (case.kind, case.disk.image())
-        if case.kind == "kill":
-            name = (name, hash(disk.certain_size) + sum(map(hash, disk.certain.items())))
-        elif case.kind == "live":
-            name = (name, repr(disk.grips))
-        if name in self._seen:
-            match(case, self._seen[name], case.allowed)
+    def _state(self, case: Case) -> None:
+        """Judge one state; of one that was judged before, only that it may be here as well."""
+        if not self._judge.count(case.kind, case.disk):
+            match(case, self._judge.read(case, case.disk), case.allowed)
             return
-        self._tally.distinct += 1
         run = self._judge.whole(case, way=case.at, is_audited=self._effort.recoveries)
-        self._seen[name] = self._judge.read(case, case.disk)
         if run is not None:
             self._recovery(case, run)
 
@@ -282,31 +273,18 @@ class _Enumeration:
             if log:
                 at = self._rng.randint(1, len(log))
                 plan, cut = power_cut(after(case.disk, log[:at]), self._rng)
-                self._again(case, cut, plan, run, at)
+                self._judge.again(case, cut, plan, run, at)
             return
         for at, disk in prefixes(case.disk, log):
             if is_new:
-                self._look_in(case, disk, run, at)
+                self._judge.look_in(case, disk, run, at)
             if is_new and self._effort.recoveries:
                 for plan, cut in every_cut(disk, self._rng, lost=1, tears=1):
-                    self._again(case, cut, plan, run, at)
+                    self._judge.again(case, cut, plan, run, at)
             else:
-                self._again(case, disk.cut(_lost), "everything lost", run, at)
+                self._judge.again(case, disk.cut(_lost), "everything lost", run, at)
                 plan, cut = power_cut(disk, self._rng)
-                self._again(case, cut, plan, run, at)
-
-    def _look_in(self, case: Case, disk: Disk, run: Run, at: int) -> None:
-        self._tally.states["second live"] += 1
-        self._tally.distinct += 1
-        self._judge.look_in(case, disk, run, at)
-
-    def _again(self, case: Case, cut: Disk, plan: str, run: Run, at: int) -> None:
-        self._tally.states["second power"] += 1
-        name = ("second", cut.image())
-        if name not in self._seen:
-            self._tally.distinct += 1
-            self._seen[name] = {}
-        self._judge.again(case, cut, plan, run, at)
+                self._judge.again(case, cut, plan, run, at)
 
 
 def _lost(_number: int, _page: int) -> int:

@@ -21,6 +21,7 @@ from tests.crash.engine import Engine, Session
 from tests.crash.history import Content, State
 from tests.crash.memo import Memo, Program, Run, Trace, TracedDevice
 from tests.crash.recorder import ViolationError, difference
+from tests.crash.tally import Tally
 from tests.disk import Disk, Grip, Operation
 
 _READER = 1 << 20  # owners from here on are none of the recorded ones
@@ -65,22 +66,33 @@ class _BrokenError(Exception):
 
 
 class Judge:
-    """Judges the states of one recording.
+    """Judges the states of one recording: the same pages hardly come again in another one.
 
     Args:
         engine: what is driven.
-        memo: runs that are known already; pages of one recording only repeat within it.
+        tally: counts them.
     """
 
-    def __init__(self, engine: Engine, memo: Memo | None = None) -> None:
+    def __init__(self, engine: Engine, tally: Tally) -> None:
         self._engine = engine
-        self.memo = memo or Memo()
+        self._tally = tally
+        self._seen: set[Hashable] = set()
+        self.memo = Memo()
+
+    def count(self, kind: str, disk: Disk) -> bool:
+        """Count a state; False if it is equal to one before."""
+        self._tally.states[kind] += 1
+        before = len(self._seen)
+        self._seen.add((kind, *disk.image()))
+        self._tally.distinct += len(self._seen) - before
+        return len(self._seen) > before
 
     def judge(self, case: Case, rng: random.Random, *, is_deep: bool) -> None:
         """Judge one state; with `is_deep` a second crash in its recovery as well.
 
         Raises: ViolationError.
         """
+        self.count(case.kind, case.disk)
         recovered = self.whole(case, way=rng.randrange(_WAYS), is_audited=is_deep)
         if is_deep and recovered is not None:
             for _ in range(2):
@@ -196,12 +208,14 @@ class Judge:
 
     def look_in(self, case: Case, disk: Disk, recovered: Run, at: int) -> None:
         """A reader opens beside the recovering writer."""
+        self.count("second live", disk)
         case.trail.append(f"a reader at {at} of {recovered.result.opened} operations of recovery")
         self._same(case, self.read(case, disk), recovered.result.found)
         case.trail.pop()
 
     def again(self, case: Case, cut: Disk, name: str, recovered: Run, at: int) -> None:
         """The power fails at operation `at` of the recovery."""
+        self.count("second power", cut)
         opened = recovered.result.opened
         case.trail.append(f"{name} at {at} of {opened} operations of the recovery")
         found = self.read(case, cut)
