@@ -127,7 +127,7 @@ class Disk:
             case Sync():
                 self._store(lambda _number, _page: KEPT)
             case FailedSync(lost):
-                dirty = self._dirty()
+                dirty = self.dirty()
                 self._store(lambda _number, page: LOST if page in lost else KEPT)
                 self.stale |= lost & dirty
             case Evict(pages):
@@ -162,10 +162,10 @@ class Disk:
 
     def failed_sync(self, rng: random.Random, loss: float = 0.5) -> FailedSync:
         """A failed sync that loses pages at random."""
-        lost = (page for page in sorted(self._dirty()) if rng.random() < loss)
+        lost = (page for page in sorted(self.dirty()) if rng.random() < loss)
         return FailedSync(frozenset(lost))
 
-    def _dirty(self) -> set[int]:
+    def dirty(self) -> set[int]:
         """Pages written since the last sync."""
         return {page for op in self.loose if isinstance(op, Write) for page, _ in op.pages}
 

@@ -175,7 +175,7 @@ def every_cut(
             yield f"lost {list(chosen)}", disk.cut(_but(KEPT, dict.fromkeys(chosen, LOST)))
     for at, unit in enumerate(all_units):
         yield f"kept {unit}", disk.cut(_but(LOST, {unit: KEPT}))
-        if 1 < at:
+        if at > 1:
             kept = dict.fromkeys(all_units[:at], KEPT)
             yield f"kept up to {unit}", disk.cut(_but(LOST, kept))
     yield from _torn_cuts(disk, all_units, rng, tears)

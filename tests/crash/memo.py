@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from archive7.device import Buffer
 from archive7.locks import Lock
 from tests.devices import DiskLocks, RecordingDevice
-from tests.disk import PAGE, Disk, Grip, Operation, Sync, Truncate, Write
+from tests.disk import PAGE, Disk, Operation, Truncate, Write
 
 CHECK_EVERY: Final = 500  # runs that are known and made all the same
 _ZEROS: Final = bytes(PAGE)
@@ -94,7 +94,9 @@ class _TracedLocks(DiskLocks):
     def take(self, lock: Lock, *, shared: bool) -> bool:
         before = self._device.disk.grips.get(lock, {})
         others = [is_shared for owner, is_shared in before.items() if owner != self._device.owner]
-        self._trace.ask(_LockAsked(lock, shared), all(shared and is_shared for is_shared in others))
+        self._trace.ask(
+            _LockAsked(lock, shared), all(shared and is_shared for is_shared in others)
+        )
         return super().take(lock, shared=shared)
 
     def held_by_others(self, lock: Lock) -> bool | None:

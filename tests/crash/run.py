@@ -117,7 +117,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--per-workload", type=int, default=200, help="states of each of them")
     parser.add_argument("--seed", type=int, help="of the first of them")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="both", help="what they drive")
+    parser.add_argument(
+        "--engine", choices=sorted(ENGINES), default="both", help="what they drive"
+    )
     parser.add_argument(
         "--sequences", choices=LENGTHS, default="2", help="operations of the longest sequences"
     )
@@ -191,9 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; 0 if nothing was violated, 130 if it was interrupted."""
     options = parse(arguments)
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
-    print(f"seed {seed}", flush=True)
     report, code = Report(options, seed), 0
     try:
+        print(f"seed {seed}", flush=True)
         with closing(results(options, seed)) as found:
             for each in found:
                 report.take(*each)

@@ -112,9 +112,7 @@ class LiveWorld:
 class SystematicError(AssertionError):
     """A violation, with the sequence that shows it."""
 
-    def __init__(
-        self, violation: ViolationError, word: Word, number: int, tally: Tally
-    ) -> None:
+    def __init__(self, violation: ViolationError, word: Word, number: int, tally: Tally) -> None:
         super().__init__(
             f"sequence {number} ({word}), operation {violation.at}: {violation.what}\n"
             f"again: python -m tests.crash.run --sequence {number}"
@@ -220,9 +218,7 @@ def run(word: Word, number: int, effort: Effort | None = None) -> Tally:
 class _Enumeration:
     """All crash states of one recorded sequence."""
 
-    def __init__(
-        self, world: LiveWorld, rng: random.Random, effort: Effort, judge: Judge
-    ) -> None:
+    def __init__(self, world: LiveWorld, rng: random.Random, effort: Effort, judge: Judge) -> None:
         self._world = world
         self._rng = rng
         self._effort = effort

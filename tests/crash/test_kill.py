@@ -26,7 +26,7 @@ from tests.crash.victim import KEY
 
 pytestmark = [pytest.mark.kill, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")]
 
-KILLS = 200
+KILLS = 300
 PER_FILE = 20  # kills before a new file
 LONGEST = 0.04  # seconds that a writer lives at most, after it was forked
 
