@@ -132,7 +132,7 @@ def mark_over_root() -> AbstractContextManager[Any]:
     do = Container._sync
 
     def sync(self: Container) -> None:
-        with mock.patch.object(self, "_free_place", lambda: self._root_place):
+        with mock.patch.object(self, "_free_place", return_value=self._root_place):
             do(self)
 
     return mock.patch.object(Container, "_sync", sync)

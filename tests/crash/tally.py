@@ -42,6 +42,6 @@ class Tally:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.states.items()))
         speed = self.count / self.seconds if self.seconds else 0.0
         return (
-            f"{self.count} states ({kinds}), {self.distinct} distinct, of {self.workloads} workloads, "
-            f"{self.operations} operations, {self.seconds:.1f} s of CPU, {speed:.0f} states/s"
+            f"{self.count} states ({kinds}), {self.distinct} distinct, of {self.workloads} "
+            f"workloads, {self.operations} operations, {self.seconds:.1f} s of CPU, {speed:.0f} states/s"
         )

@@ -1,4 +1,4 @@
-"""Creation: every crash of `archive7.open(path, "x")` and `"w"`, names and bytes lost on their own.
+"""Creation: every crash of `archive7.open(path, "x")` and `"w"`, names and bytes lost apart.
 
 The name is absent, or that of the old archive, or that of a whole new one; once the call returned
 it is the new one for ever; and what a crash left behind hinders no other attempt.

@@ -145,7 +145,7 @@ class Judge:
             return container.root.hash
 
     def _see(self, disk: Disk, trace: Trace) -> Content:
-        """All that a reader sees under the root that it took; nothing of that comes from the ring."""
+        """What a reader sees under the root that it took; nothing of it is from the ring."""
         with _reading(disk, trace) as device:
             trace.is_on = False
             container = self._engine.container(device, readonly=True)
