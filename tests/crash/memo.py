@@ -1,9 +1,9 @@
 """Runs of the code under test that need not be made again: a run whose every answer is known.
 
 What a reader or a recovering writer does follows from what its device answers: what the pages
-hold that it reads, how long the file is, which locks are held.  So runs are kept as a tree: at each
-node a question to the disk, at each branch an answer and what was written after it, at each leaf
-what came out.
+hold that it reads, how long the file is, which locks are held.  So runs are kept as a tree: at
+each node a question to the disk, at each branch an answer and what was written after it, at each
+leaf what came out.
 Two disks that differ only in pages that no run asks for end in the same leaf, without the code
 under test; a page that was never seen in its place is a new branch, and the code runs.
 

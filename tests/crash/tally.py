@@ -43,5 +43,6 @@ class Tally:
         speed = self.count / self.seconds if self.seconds else 0.0
         return (
             f"{self.count} states ({kinds}), {self.distinct} distinct, of {self.workloads} "
-            f"workloads, {self.operations} operations, {self.seconds:.1f} s of CPU, {speed:.0f} states/s"
+            f"workloads, {self.operations} operations, {self.seconds:.1f} s of CPU, "
+            f"{speed:.0f} states/s"
         )
