@@ -117,7 +117,9 @@ class Judge:
     def read(self, case: Case, disk: Disk) -> Content:
         """What a reader sees, audited: first which root it takes, then what is below that."""
         root = self._run("open", self._open, case, disk).result
-        found: Content = self._run(("see", root), self._see, case, disk, without=_RING).result
+        found: Content = self._run(
+            ("see", root), self._see(root), case, disk, without=_RING
+        ).result
         return found
 
     def _run(
@@ -144,17 +146,22 @@ class Judge:
             check_told(container)
             return container.root.hash
 
-    def _see(self, disk: Disk, trace: Trace) -> Content:
+    def _see(self, root: bytes) -> Program:
         """What a reader sees under the root that it took; nothing of it is from the ring."""
-        with _reading(disk, trace) as device:
-            trace.is_on = False
-            container = self._engine.container(device, readonly=True)
-            trace.is_on = True
-            container._reset(container.root)  # forget what was read
-            session = self._engine.over(container)
-            found = session.content()
-            session.audit()
-            return found
+
+        def program(disk: Disk, trace: Trace) -> Content:
+            with _reading(disk, trace) as device:
+                trace.is_on = False
+                container = self._engine.container(device, readonly=True)
+                trace.is_on = True
+                assert container.root.hash == root
+                container._reset(container.root)  # forget what was read
+                session = self._engine.over(container)
+                found = session.content()
+                session.audit()
+                return found
+
+        return program
 
     def _read(self, disk: Disk, trace: Trace) -> Content:
         """Both, and the ring of a closed archive."""
