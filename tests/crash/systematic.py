@@ -230,9 +230,10 @@ class _Enumeration:
         world, disk = self._world, self._world.start.copy()
         # the state before the last letter is one of the shorter sequence
         first = max(world.begun + 1, world.history.states[0].durable)
+        promised = {state.acked for state in world.history.states}
         for at, operation in enumerate(world.log, 1):
             disk.apply(operation)
-            if at >= first and not isinstance(operation, Grip):
+            if at >= first and (at in promised or not isinstance(operation, Grip)):
                 self._moment(disk, at)
 
     def _moment(self, disk: Disk, at: int) -> None:
