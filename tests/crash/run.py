@@ -37,7 +37,7 @@ ENGINES: Final[dict[str, tuple[type[Engine], ...]]] = {
 }
 LENGTHS: Final = {"none": 0, "1": 1, "2": 2}
 _TELL_EVERY: Final = 10.0  # seconds
-_BETWEEN: Final = 3  # sequences between two random workloads
+_BETWEEN: Final = 5  # sequences between two random workloads
 
 Task = tuple[str, int]  # "sequence" or "seed", its number
 
