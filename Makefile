@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip --disable-pip-version-check -qq
 # More for pytest, such as PYTEST_ARGS='-x -k crash'.
 PYTEST_ARGS ?=
-# More for tests/crash/run.py: a goal of states, seconds or workloads, --seed, --jobs.
-CRASH_ARGS ?= --states 100000 --jobs 2
+# More for tests/crash/run.py: a goal of distinct states, seconds, --seed, --jobs.
+CRASH_ARGS ?= --states 1000000 --jobs 2
 # More for bench/run.py, such as BENCH_ARGS=--quick.
 BENCH_ARGS ?=
 
@@ -32,7 +32,7 @@ help:
 	@echo 'make format       let ruff format and fix what it can'
 	@echo 'make docs         test the documents, write build/docs/*.html'
 	@echo 'make bench        Archive7 beside its peers (bench-large: up to 10^6 files)'
-	@echo 'make crash        the crash tests, then 100,000 crash states more (CRASH_ARGS)'
+	@echo 'make crash        the crash tests, then 1,000,000 crash states more (CRASH_ARGS)'
 	@echo 'make soak         the tests that run for long'
 	@echo 'make install      bring the package in $(VENV) up to date'
 	@echo 'make clean        remove what tools left (distclean: and $(VENV))'

@@ -127,7 +127,7 @@ class Disk:
             case Sync():
                 self._store(lambda _number, _page: KEPT)
             case FailedSync(lost):
-                dirty = self._dirty()
+                dirty = self.dirty()
                 self._store(lambda _number, page: LOST if page in lost else KEPT)
                 self.stale |= lost & dirty
             case Evict(pages):
@@ -150,12 +150,22 @@ class Disk:
         pages = dict(self.certain)
         return Disk(pages, _bring(self.loose, fate, pages, self.certain_size))
 
+    def image(self) -> tuple[int, ...]:
+        """Numbers that two disks share, by all chance, only if nothing tells them apart.
+
+        What a read sees, what a power cut leaves if it takes all, and the locks.
+        """
+        view = sum(map(hash, self.view.items()), self.size)
+        certain = sum(map(hash, self.certain.items()), self.certain_size) if self.loose else 0
+        held = [(lock, owner) for lock, owners in self.grips.items() for owner in owners]
+        return view, certain, hash(tuple(held))
+
     def failed_sync(self, rng: random.Random, loss: float = 0.5) -> FailedSync:
         """A failed sync that loses pages at random."""
-        lost = (page for page in sorted(self._dirty()) if rng.random() < loss)
+        lost = (page for page in sorted(self.dirty()) if rng.random() < loss)
         return FailedSync(frozenset(lost))
 
-    def _dirty(self) -> set[int]:
+    def dirty(self) -> set[int]:
         """Pages written since the last sync."""
         return {page for op in self.loose if isinstance(op, Write) for page, _ in op.pages}
 

@@ -240,9 +240,11 @@ class ArchiveEngine(Engine):
         _format(container)
         return ArchiveSession(_archive(container, "x"))
 
-    def open(self, device: Device, *, readonly: bool = False) -> Session:
-        container = Container(device, self._superblock, self._master, readonly=readonly)
-        return ArchiveSession(_archive(container, "r" if readonly else "r+"))
+    def container(self, device: Device, *, readonly: bool = False) -> Container:
+        return Container(device, self._superblock, self._master, readonly=readonly)
+
+    def over(self, container: Container) -> Session:
+        return ArchiveSession(_archive(container, "r" if container.is_readonly else "r+"))
 
 
 def _archive(container: Container, mode: str) -> Archive:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from archive7.errors import RecoveredWarning
 from tests.crash.cuts import power_cut
@@ -18,38 +16,9 @@ from tests.crash.engine import Engine, one_cipher
 from tests.crash.history import NEVER
 from tests.crash.recorder import Recorder, Recording, ViolationError
 from tests.crash.scale import scaled
-from tests.crash.verdict import Case, judge
+from tests.crash.tally import Tally
+from tests.crash.verdict import Case, Judge
 from tests.disk import Disk, Sync, Write
-
-
-@dataclass
-class Tally:
-    """What a campaign did."""
-
-    workloads: int = 0
-    operations: int = 0
-    states: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    def add(self, other: Tally) -> None:
-        """Count what another campaign did as well."""
-        self.workloads += other.workloads
-        self.operations += other.operations
-        self.states += other.states
-        self.seconds += other.seconds
-
-    @property
-    def count(self) -> int:
-        """States judged."""
-        return sum(self.states.values())
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.states.items()))
-        speed = self.count / self.seconds if self.seconds else 0.0
-        return (
-            f"{self.count} states ({kinds}) of {self.workloads} workloads, "
-            f"{self.operations} operations, {self.seconds:.1f} s of CPU, {speed:.0f} states/s"
-        )
 
 
 class CampaignError(AssertionError):
@@ -65,7 +34,7 @@ class CampaignError(AssertionError):
             f"seed {recording.seed}, operation {violation.at} of {recording.now}: "
             f"{violation.what}\nthe workload until then:\n{notes}\n"
             f"again: python -m tests.crash.run --engine {engine.name} --seed {recording.seed} "
-            f"--workloads 1 --per-workload {per_workload}"
+            f"--sequences none --workloads 1 --per-workload {per_workload}"
         )
         self.violation = violation
         self.recording = recording
@@ -119,9 +88,9 @@ class Campaign:
                 ) from violation
 
     def _judge_all(self, engine: Engine, recording: Recording, rng: random.Random) -> None:
+        judge = Judge(engine, self.tally)
         for case in cases(recording, rng, self._per_workload):
-            judge(engine, case, rng, is_deep=rng.random() < 0.3)
-            self.tally.states[case.kind] += 1
+            judge.judge(case, rng, is_deep=rng.random() < 0.3)
 
 
 def moments(recording: Recording, rng: random.Random, count: int) -> list[int]:

@@ -6,8 +6,9 @@ each page on its own, pages torn at sectors, the roots before the blocks and the
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from archive7.layout import RING_OFFSET, SLOTS_OFFSET
@@ -128,3 +129,77 @@ def power_cut(disk: Disk, rng: random.Random) -> tuple[str, Disk]:
     """What may be left of `disk` after a power cut, and the name of the plan."""
     plan = rng.choice(PLANS) if disk.loose else everything_lost
     return plan.__name__, disk.cut(plan(disk, rng))
+
+
+# --- all of them
+
+_PAIRS: Final = 24  # unsynced pages up to which all pairs are tried; of more, as many at random
+_SAMPLED: Final = 6  # power cuts more, by the plans above
+_HEADS: Final = tuple((1 << cut) - 1 for cut in range(1, _ALL_SECTORS))
+_TAILS: Final = tuple(KEPT & ~head for head in _HEADS)
+
+Unit = tuple[int, int]  # number of the unsynced operation, page
+
+
+def units(disk: Disk) -> list[Unit]:
+    """What may be lost on its own: pages of unsynced writes, and truncates."""
+    return [
+        (number, page)
+        for number, operation in enumerate(disk.loose)
+        for page in (
+            [page for page, _ in operation.pages] if isinstance(operation, Write) else (-1,)
+        )
+    ]
+
+
+def _but(rest: int, chosen: dict[Unit, int]) -> Fate:
+    get = chosen.get
+    return lambda number, page: get((number, page), rest)
+
+
+def every_cut(
+    disk: Disk, rng: random.Random, *, lost: int = 2, tears: int = 3
+) -> Iterator[tuple[str, Disk]]:
+    """What may be left of `disk` after a power cut, and in which way.
+
+    Everything lost; every subset of up to `lost` pages lost; every page kept alone; what came
+    first kept, up to each page; each page torn at `tears` sectors, the others kept or lost; and a
+    few at random.  In this order, so that what loses least is judged first.
+    """
+    yield "everything lost", disk.cut(_but(LOST, {}))
+    if not disk.loose:
+        return
+    all_units = units(disk)
+    for count in range(lost + 1):
+        for chosen in _subsets(all_units, count, rng):
+            yield f"lost {list(chosen)}", disk.cut(_but(KEPT, dict.fromkeys(chosen, LOST)))
+    for at, unit in enumerate(all_units):
+        yield f"kept {unit}", disk.cut(_but(LOST, {unit: KEPT}))
+        if at > 1:
+            kept = dict.fromkeys(all_units[:at], KEPT)
+            yield f"kept up to {unit}", disk.cut(_but(LOST, kept))
+    yield from _torn_cuts(disk, all_units, rng, tears)
+    for _ in range(_SAMPLED if len(all_units) > lost + 1 else 0):
+        yield power_cut(disk, rng)
+
+
+def _subsets(all_units: list[Unit], count: int, rng: random.Random) -> Iterator[tuple[Unit, ...]]:
+    if count < 2 or len(all_units) <= _PAIRS:
+        yield from itertools.combinations(all_units, count)
+    else:
+        for _ in range(_PAIRS * (_PAIRS - 1) // 2):
+            yield tuple(rng.sample(all_units, count))
+
+
+def _torn_cuts(
+    disk: Disk, all_units: list[Unit], rng: random.Random, tears: int
+) -> Iterator[tuple[str, Disk]]:
+    for unit in all_units:
+        if unit[1] < 0:
+            continue
+        ways = [*_HEADS, *_TAILS] if tears >= len(_HEADS) else rng.sample(_HEADS, tears)
+        for sectors in ways:
+            name = f"{unit} torn {sectors:08b}"
+            yield name, disk.cut(_but(KEPT, {unit: sectors}))
+        sectors = rng.choice(_HEADS + _TAILS)
+        yield f"only {unit} torn {sectors:08b}", disk.cut(_but(LOST, {unit: sectors}))

@@ -15,7 +15,7 @@ from typing import Final
 from unittest import mock
 from uuid import UUID
 
-from archive7 import snapshot
+from archive7 import root, snapshot
 from archive7.commit import Container
 from archive7.compact import Compactor
 from archive7.crypto import SUITE_XAES256GCM, BlockCipher, block_cipher
@@ -105,8 +105,16 @@ class Engine(ABC):
         """Make a new one on an empty device."""
 
     @abstractmethod
+    def container(self, device: Device, *, readonly: bool = False) -> Container:
+        """Open an existing container."""
+
+    @abstractmethod
+    def over(self, container: Container) -> Session:
+        """What stands on a container."""
+
     def open(self, device: Device, *, readonly: bool = False) -> Session:
         """Open an existing one."""
+        return self.over(self.container(device, readonly=readonly))
 
 
 # --- streams
@@ -297,8 +305,10 @@ class StreamEngine(Engine):
         container = Container(device, self._superblock, self._master, create=True)
         return StreamSession(_over(container), {HEADER: container.header})
 
-    def open(self, device: Device, *, readonly: bool = False) -> Session:
-        container = Container(device, self._superblock, self._master, readonly=readonly)
+    def container(self, device: Device, *, readonly: bool = False) -> Container:
+        return Container(device, self._superblock, self._master, readonly=readonly)
+
+    def over(self, container: Container) -> Session:
         return StreamSession(_over(container))
 
 
@@ -310,7 +320,7 @@ def _over(container: Container) -> Manager:
 
 @contextmanager
 def one_cipher() -> Iterator[None]:
-    """Derive the keys of a container once, not at each of thousands of openings."""
+    """Derive keys once and decode a root once, not at each of thousands of openings."""
     kept: dict[tuple[object, ...], BlockCipher] = {}
 
     def cached(
@@ -324,5 +334,9 @@ def one_cipher() -> Iterator[None]:
             cipher.forget = lambda: None  # type: ignore[method-assign]  # others use it, too
         return kept[name]
 
-    with mock.patch.object(snapshot, "block_cipher", cached):
+    decode = functools.lru_cache(1024)(root.decode)  # nobody changes a root once it is made
+    with (
+        mock.patch.object(snapshot, "block_cipher", cached),
+        mock.patch.object(root, "decode", decode),
+    ):
         yield

@@ -5,18 +5,22 @@ Each must be caught by the campaign of `test_mutants`; else the crash tests prov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Final
 from unittest import mock
 
 from archive7 import commit, opening, slots, snapshot
+from archive7.blocks import BlockStore
 from archive7.commit import Container
+from archive7.device import Buffer
 from archive7.errors import CorruptError
 from archive7.layout import RING_PLACES
 from archive7.locks import Lock
 from archive7.map import entry_slot
 from archive7.root import Root
+from archive7.savepoint import Savepoint
 from tests.devices import DiskLocks
 
 Mutant = Callable[[], AbstractContextManager[Any]]
@@ -66,6 +70,72 @@ def _write_root_and_go_on(*, rests: bool) -> Callable[[Container, Root, bytes], 
             raise
 
     return write_root
+
+
+def root_before_blocks() -> AbstractContextManager[Any]:
+    """The root goes into the ring before the blocks it refers to (order)."""
+    write_state, write_root = Container._write_state, Container._write_root
+    waiting: list[tuple[bytes, int]] = []
+
+    def write_state_later(self: Container, fold: bool) -> None:
+        waiting.clear()
+
+        def wait(data: Buffer, offset: int) -> None:
+            waiting.append((bytes(data), offset))
+
+        with mock.patch.object(self.device, "pwrite", wait):
+            write_state(self, fold)
+
+    def write_root_first(self: Container, root: Root, sealed: bytes) -> None:
+        write_root(self, root, sealed)
+        while waiting:
+            self.device.pwrite(*waiting.pop(0))
+
+    return _all(
+        mock.patch.object(Container, "_write_state", write_state_later),
+        mock.patch.object(Container, "_write_root", write_root_first),
+    )
+
+
+def synced_before_root() -> AbstractContextManager[Any]:
+    """A durable commit syncs before its root, not after it (order)."""
+    do, write_root = Container._sync, Container._write_root
+
+    def write_root_synced(self: Container, root: Root, sealed: bytes) -> None:
+        self._sync_device()
+        write_root(self, root, sealed)
+
+    def sync(self: Container) -> None:
+        with mock.patch.object(self, "_sync_device"):
+            do(self)
+
+    return _all(
+        mock.patch.object(Container, "_write_root", write_root_synced),
+        mock.patch.object(Container, "_sync", sync),
+    )
+
+
+def base_not_synced() -> AbstractContextManager[Any]:
+    """A root names the last root as its base, synced or not (base)."""
+    do = Container._new_root
+
+    def new_root(self: Container, number: int, is_marked: bool) -> Root:
+        last = self.root
+        root = do(self, number, is_marked)
+        return replace(root, base_number=last.number, base_hash=last.hash)
+
+    return mock.patch.object(Container, "_new_root", new_root)
+
+
+def mark_over_root() -> AbstractContextManager[Any]:
+    """The marked copy goes over the root itself, not to another place (ring rule, mark)."""
+    do = Container._sync
+
+    def sync(self: Container) -> None:
+        with mock.patch.object(self, "_free_place", return_value=self._root_place):
+            do(self)
+
+    return mock.patch.object(Container, "_sync", sync)
 
 
 def base_overwritten() -> AbstractContextManager[Any]:
@@ -134,6 +204,26 @@ def unverified() -> AbstractContextManager[Any]:
         return verify
 
     return mock.patch.object(snapshot, "verify_with", verify_with)
+
+
+def fallback_not_told() -> AbstractContextManager[Any]:
+    """An older commit is opened and nobody is told."""
+    return mock.patch.object(Container, "_report")
+
+
+def short_file_taken() -> AbstractContextManager[Any]:
+    """A root is taken though the file is too short for it."""
+    return mock.patch.object(Container, "_check_size")
+
+
+def last_slot_not_written_back() -> AbstractContextManager[Any]:
+    """A writer's opening does not write the last slot back, which may not be on the disk."""
+    do = BlockStore.copy_slots
+
+    def copy_slots(self: BlockStore, slots: Sequence[int]) -> Iterator[int]:
+        return do(self, slots[:-1])
+
+    return mock.patch.object(BlockStore, "copy_slots", copy_slots)
 
 
 def not_written_back() -> AbstractContextManager[Any]:
@@ -278,6 +368,37 @@ def big_commit_not_synced_first() -> AbstractContextManager[Any]:
     )
 
 
+def never_forced() -> AbstractContextManager[Any]:
+    """However much was written since the last sync, none is forced."""
+    return mock.patch.object(Container, "_fresh_limit", return_value=1 << 30)
+
+
+def relieved_without_sync() -> AbstractContextManager[Any]:
+    """On a full disk what newer commits freed is given out without a sync (reuse rule)."""
+    do = Container._relieve
+
+    def relieve(self: Container, attempt: int) -> bool:
+        if attempt == 1:
+            self.slots.is_tight = True
+            self.slots.reuse(self.root.number)
+            return True
+        return do(self, attempt)
+
+    return mock.patch.object(Container, "_relieve", relieve)
+
+
+def rollback_keeps_streams() -> AbstractContextManager[Any]:
+    """A rollback does not put the records of the special streams back (transactions)."""
+    do = Container.rollback
+
+    def rollback(self: Container, savepoint: Savepoint | None = None) -> None:
+        streams = list(self.streams)
+        do(self, savepoint)
+        self.streams = streams
+
+    return mock.patch.object(Container, "rollback", rollback)
+
+
 def writing_after_failed_sync() -> AbstractContextManager[Any]:
     """A failed sync is forgotten: the next one is believed."""
 
@@ -328,14 +449,19 @@ def _all(*patches: AbstractContextManager[Any]) -> Iterator[None]:
 
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
+    root_before_blocks,
+    synced_before_root,
     numbers_reused,
     goes_on_after_failed_root,
+    base_not_synced,
     base_overwritten,
     durable_root_overwritten,
+    mark_over_root,
     slots_reused_at_once,
     slots_reused_within,
     savepoint_slots_reused,
     unverified,
+    fallback_not_told,
     not_written_back,
     not_synced_at_opening,
     pass_over_current_map,
@@ -346,6 +472,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     settled_in_one_go,
     marked_before_sync,
     big_commit_not_synced_first,
+    never_forced,
+    relieved_without_sync,
+    rollback_keeps_streams,
     writing_after_failed_sync,
     cut_before_sync,
     never_synced,

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from archive7 import commit
 from archive7.errors import RecoveredWarning, SyncFailedError
-from archive7.layout import SLOTS_OFFSET
+from archive7.layout import RESERVE_COUNT, SLOTS_OFFSET
 from tests.crash.cuts import power_cut
 from tests.crash.engine import Engine, Session
 from tests.crash.history import Content, History
@@ -370,6 +371,11 @@ class Recorder:
     def _commit(self, session: Session, *, durable: bool) -> None:
         self._promise(lambda: session.commit(durable=durable), session.model, durable=durable)
         self._committed = dict(session.model)
+        unsynced = sum(page >= SLOTS_OFFSET // PAGE for page in self._disk.dirty())
+        slots = (self._disk.size - SLOTS_OFFSET) // PAGE
+        limit = min(commit._FRESH_MOST, max(commit._FRESH_LEAST, slots // 10))
+        if unsynced > limit + RESERVE_COUNT:
+            raise ViolationError(f"{unsynced} blocks wait for a sync, {limit} may", self._now)
 
     def _promise(self, call: Callable[[], None], model: Content, *, durable: bool) -> None:
         """Make a call that commits `model`, and keep what it promises by returning."""

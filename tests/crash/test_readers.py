@@ -9,12 +9,13 @@ from unittest import mock
 
 import pytest
 
+from archive7 import snapshot
 from archive7.commit import Container
 from archive7.errors import SnapshotExpiredError
 from tests.crash.cuts import power_cut
 from tests.crash.engine import StreamEngine, one_cipher
 from tests.crash.readers import Watch, open_beside, run_beside
-from tests.crash.recorder import Recorder, Recording
+from tests.crash.recorder import Recorder, Recording, ViolationError
 from tests.crash.scale import scaled
 from tests.devices import RecordingDevice
 from tests.disk import Disk
@@ -96,3 +97,12 @@ def test_snapshot_expires_where_nothing_rests_for_readers() -> None:
     ):
         for seed in range(30):
             watch(seed)
+
+
+def test_reader_that_looks_at_the_ring_once_is_caught() -> None:
+    """Another mutant: it does not start again when the ring has changed meanwhile."""
+    rng = random.Random(8)
+    with mock.patch.object(snapshot, "_OPEN_TRIES", 1), pytest.raises(ViolationError):
+        for recording in recordings(25):
+            for _ in range(25):
+                run_beside(ENGINE, recording, rng)
