@@ -122,8 +122,8 @@ def unlock(data: bytes, kind: int, secret: bytes, limit: int) -> tuple[Superbloc
             if 19456 <= memory <= min(limit, 1048576) and 2 <= passes <= 16 >= lanes >= 1:
                 tries.append((memory * passes, copy, body))
     for _, copy, body in sorted(tries, key=lambda item: item[0]):
-        is_new = copy.sequence not in genuine
-        master = (is_new and attempt(copy.unseal, kind, body, secret)) or b""
+        is_known = copy.sequence in genuine
+        master = b"" if is_known else attempt(copy.unseal, kind, body, secret) or b""
         for other in copies if master else ():
             mac = hmac.digest(other.key(master, b"superblock mac"), other.copy[:-32], "sha256")
             if hmac.compare_digest(mac, other.copy[-32:]):
