@@ -33,7 +33,7 @@ def seeded(name: str, reserve: int = 1) -> Iterator[None]:
     clock = itertools.count(NOW, 1_000_001)
     with ExitStack() as stack:
         stack.enter_context(mock.patch("os.urandom", Source(name)))
-        stack.enter_context(mock.patch("time.time_ns", lambda: next(clock)))
+        stack.enter_context(mock.patch("time.time_ns", side_effect=clock))
         for module in ("commit", "root", "reserve"):
             stack.enter_context(mock.patch(f"archive7.{module}.RESERVE_COUNT", reserve))
         yield
