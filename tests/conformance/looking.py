@@ -1,0 +1,47 @@
+"""Looking at all of an archive: what can be read, and what is refused with which exception."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archive7 import Archive
+from archive7.errors import CorruptError
+from tests.vectors.make_golden import told
+
+Found = dict[str, Any]
+Refused = dict[str, str]
+
+
+def look(archive: Archive) -> tuple[Found, Refused]:
+    """Every path that can be read, as the manifest tells it; every path that is refused."""
+    found: Found = {}
+    refused: Refused = {}
+    todo = ["/"]
+    while todo:
+        path = todo.pop()
+        try:
+            if path != "/":
+                found[path] = read_item(archive, path)
+            if path == "/" or found[path]["type"] == "d":
+                todo += [f"{path.rstrip('/')}/{name}" for name in archive.listdir(path)]
+        except CorruptError as error:
+            refused[path] = type(error).__name__
+    return found, refused
+
+
+def read_item(archive: Archive, path: str) -> dict[str, Any]:
+    """What stands under a path, content included."""
+    status = archive.lstat(path)
+    kind = "l" if archive.islink(path) else "d" if archive.isdir(path) else "f"
+    names = archive.listxattr(path, follow_symlinks=False)
+    values = {name: archive.getxattr(path, name, follow_symlinks=False) for name in names}
+    return {
+        "type": kind,
+        "content": told(archive.read_bytes(path) if kind == "f" else b""),
+        "mode": status.st_mode & 0o7777,
+        "user": status.st_uid,
+        "group": status.st_gid,
+        "times": [status.st_ctime_ns, status.st_mtime_ns],
+        "target": archive.readlink(path) if kind == "l" else "",
+        "xattrs": {name: told(value) for name, value in values.items()},
+    }
