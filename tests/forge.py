@@ -275,4 +275,4 @@ def with_changes(data: bytes, changes: list[bytes]) -> bytearray:
     return found
 
 
-assert _COUNT_OF_CHANGES < ROOT_OFFSET + ROOT.size
+assert ROOT_OFFSET + ROOT.size > _COUNT_OF_CHANGES

@@ -81,7 +81,10 @@ class FixedMultiStreamManager(StreamManager):
             if count * TRASH_EXTENT.size > len(data) - TRASH_HEAD.size:
                 raise TreeCorruptError("the trash stream contradicts itself", block=0)
             body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
-            container.positions.learn(TRASH_EXTENT.iter_unpack(body))
+            extents = list(TRASH_EXTENT.iter_unpack(body))
+            if any(not 0 < first < first + n <= container.positions.end for first, n in extents):
+                raise TreeCorruptError("the trash stream names what is no position", block=0)
+            container.positions.learn(extents)
 
     def _save_trash(self) -> None:
         """Write the free positions for the commit that comes next."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archive7 import Archive
-from archive7.errors import CorruptError
+from archive7.errors import CorruptError, TreeCorruptError
 from tests.vectors.make_golden import told
 
 Found = dict[str, Any]
@@ -16,14 +16,19 @@ def look(archive: Archive) -> tuple[Found, Refused]:
     """Every path that can be read, as the manifest tells it; every path that is refused."""
     found: Found = {}
     refused: Refused = {}
-    todo = ["/"]
+    todo: list[tuple[str, tuple[int, ...]]] = [("/", ())]
     while todo:
-        path = todo.pop()
+        path, above = todo.pop()
         try:
+            item = read_item(archive, path)
+            if item["type"] == "d":
+                number = archive.lstat(path).st_ino
+                if number in above:
+                    raise TreeCorruptError("a directory in itself")
+                names = archive.listdir(path)
+                todo += [(f"{path.rstrip('/')}/{name}", (*above, number)) for name in names]
             if path != "/":
-                found[path] = read_item(archive, path)
-            if path == "/" or found[path]["type"] == "d":
-                todo += [f"{path.rstrip('/')}/{name}" for name in archive.listdir(path)]
+                found[path] = item
         except CorruptError as error:
             refused[path] = type(error).__name__
     return found, refused

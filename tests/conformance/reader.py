@@ -112,7 +112,6 @@ class Superblock:  # a whole copy
 
 
 def unlock(data: bytes, kind: int, secret: bytes, limit: int) -> tuple[Superblock, bytes]:
-    """The genuine copy with the highest sequence number, and its master key."""
     whole = (attempt(Superblock, data[at : at + COPY]) for at in (0, COPY))
     copies, tries, genuine = [copy for copy in whole if copy], [], {}
     for copy in copies:
@@ -168,20 +167,23 @@ class Root:  # keeps the rules
         data = plain[48:]
         need(plain[:28] == b"\xff" * 8 + bytes(20), "the header of a root")
         self.number, self.base, self.base_hash, self.mark, self.height, *rest = unpack_from(
-            ">QQ32sBBBBI16xQII12x12s", data, 344
+            ">QQ32sBBBBI16xQIII8x12s32xII", data, 344
         )
-        changes, streams, flags, self.sequence, slots, used, self.top = rest
+        changes, streams, flags, self.sequence, self.slots, used, self.positions, *rest = rest
+        self.top, first, size = rest
         need(self.mark <= 1 and changes <= 180 and streams <= 16 and self.height <= 4, "a count")
-        need((self.top != NONE) == (self.height > 0) and used <= slots, "topmost entry or slots")
+        need(
+            (self.top != NONE) == (self.height > 0) and used <= self.slots, "topmost entry, slots"
+        )
+        need(self.number < 1 << 63 and self.positions < 1 << 31, "number or positions")
+        need(first + size <= self.slots + 1, "the reserve")
         self.hash = hashlib.sha256(data[:392] + b"\0" + data[393:]).digest()
         self.changes = dict(iter_unpack(">I12s", data[512 : 512 + 16 * changes]))
         self.streams = list(cut(data, DATA - 38 * streams, [38] * streams))
         self.kind = flags >> 8 & 255
 
 
-class Map:
-    """Positions to entries, as one root tells it; for an old one a bad node counts as zeros."""
-
+class Map:  # of one root; for an old one a bad node counts as zeros
     def __init__(self, reader: Reader, root: Root, is_old: bool = False) -> None:
         self.reader, self.root, self.is_old = reader, root, is_old
         self.nodes = dict[tuple[int, int], bytes]()
@@ -192,7 +194,6 @@ class Map:
         return self.root.top if (level, ordinal) == (self.root.height - 1, 0) else NONE
 
     def entry(self, level: int, number: int) -> bytes:
-        """One of all entries of a level; on level 0 the number is a position."""
         place = level, number // FAN
         if place not in self.nodes:
             node = attempt(self.node, *place) if self.is_old else self.node(*place)
@@ -212,9 +213,7 @@ class Map:
         return self.entry(0, position) if found is None else found
 
 
-class Reader:
-    """A container in memory."""
-
+class Reader:  # of a container in memory
     def __init__(self, data: bytes, key: bytes = b"", password: str = "", limit: int = 262144):
         self.data, secret = data, key or unicodedata.normalize("NFC", password).encode()
         self.superblock, master = unlock(data, 1 if key else 2, secret, limit)
@@ -237,8 +236,10 @@ class Reader:
         for root in sorted(roots, key=lambda r: (r.number, r.mark), reverse=True):
             need(root.number >= floor[0], "a root below the floor")
             is_sure = root.mark or (root.number, root.hash) == floor
-            base = by_hash.get(root.base_hash)
+            is_whole = len(self.data) >= SLOTS + BLOCK * root.slots
+            base = by_hash.get(root.base_hash) if is_whole else None
             if is_sure or (base and attempt(self.verify, root, base)):
+                need(is_whole, "the file was cut")
                 need(self.superblock.sequence >= max(r.sequence for r in roots), "old superblock")
                 need(root.number >= self.superblock.commit, "old root")
                 return root
@@ -285,11 +286,10 @@ class Reader:
         stream = Stream(*fields)
         need(compression == 0 and stream.id == (stream_id or stream.id), "compression or id")
         if stream.size:
-            need(stream.begin > 0 and stream.end > 0, "begin or end")
+            need(stream.begin > 0 < stream.end and stream.size <= self.root.positions, "positions")
             need(stream.size > 1 or stream.begin == stream.end, "one block with two ends")
-            need(stream.length <= DATA * stream.size, "a length beyond the blocks")
-        else:
-            need(stream[1:5] == (-1, -1, 0, 0), "an empty stream with something")
+        need(stream.length <= DATA * stream.size, "a length beyond the blocks")
+        need(stream.size > 0 or stream[1:3] == (-1, -1), "an empty stream with something")
         return stream
 
     def special(self, number: int) -> Stream:
@@ -304,7 +304,6 @@ class Reader:
         return {number: self.content(self.special(number)) for number in numbers}
 
     def tree(self, number: int) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values of the tree in a special stream, in order."""
         stream, last = self.special(number), None
         for key, value, is_far in self.node(*stream[:2], -1, set()) if stream.size else ():
             need(last is None or key > last, "keys out of order")
@@ -365,7 +364,7 @@ class Reader:
 
     def read_names(self) -> None:
         self.names, self.entries = dict[bytes, dict[bytes, bytes]](), self.registry()
-        need(TOP in self.entries, "no filesystem")
+        need(self.root.kind == 4 and TOP in self.entries, "no filesystem")
         for key, value in self.tree(2):
             self.names.setdefault(key[:16], {})[key[16:]] = value
 
