@@ -82,8 +82,11 @@ class FixedMultiStreamManager(StreamManager):
                 raise TreeCorruptError("the trash stream contradicts itself", block=0)
             body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
             extents = list(TRASH_EXTENT.iter_unpack(body))
-            if any(not 0 < first < first + n <= container.positions.end for first, n in extents):
-                raise TreeCorruptError("the trash stream names what is no position", block=0)
+            least = 1
+            for first, size in extents:
+                if not least <= first < first + size <= container.positions.end:
+                    raise TreeCorruptError("the trash stream contradicts itself", block=0)
+                least = first + size
             container.positions.learn(extents)
 
     def _save_trash(self) -> None:

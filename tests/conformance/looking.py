@@ -12,12 +12,15 @@ Found = dict[str, Any]
 Refused = dict[str, str]
 
 
-def look(archive: Archive) -> tuple[Found, Refused]:
-    """Every path that can be read, as the manifest tells it; every path that is refused."""
+def look(archive: Archive, most: int = 1 << 30) -> tuple[Found, Refused]:
+    """Every path that can be read, as the manifest tells it; every path that is refused.
+
+    Args: most: stop after so many paths.
+    """
     found: Found = {}
     refused: Refused = {}
     todo: list[tuple[str, tuple[int, ...]]] = [("/", ())]
-    while todo:
+    while todo and len(found) < most:
         path, above = todo.pop()
         try:
             item = read_item(archive, path)

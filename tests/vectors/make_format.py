@@ -1114,6 +1114,12 @@ def trash_behind_the_positions(forge: Forge) -> None:
 
 
 @fault("trash", write=TREE)
+def trash_overlap(forge: Forge) -> None:
+    """A free position in two extents."""
+    trash(forge, b"\0\0\0\2" + b"\0\0\0\4\0\0\0\2" + b"\0\0\0\5\0\0\0\1")
+
+
+@fault("trash", write=TREE)
 def trash_huge(forge: Forge) -> None:
     """Four thousand million free positions."""
     trash(forge, b"\0\0\0\1\0\0\0\1\xff\xff\xff\xff")
