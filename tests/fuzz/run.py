@@ -17,7 +17,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# last, so that it is the installed package that is tested
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tests.fuzz.fuzzing import KINDS, run_case
 
