@@ -209,9 +209,11 @@ def try_writing(data: bytes, secret: dict[str, Any]) -> bool:
     except Archive7Error:
         return False
     try:
+        # who holds the key can have two files share a block: then a write may change both
+        is_sound = not any(finding.severity == "error" for finding in archive.check())
         archive.write_bytes("/new", b"new" * 3000)
         archive.sync()
-        assert archive.read_bytes("/new") == b"new" * 3000
+        assert archive.read_bytes("/new") == b"new" * 3000 or not is_sound
         archive.remove("/new")
         archive.close()
     except Archive7Error:

@@ -1101,25 +1101,25 @@ def trash(forge: Forge, content: bytes) -> None:
     forge.patch_block(begin, HEAD, content)
 
 
-@fault("trash", write=TREE)
+@fault("trash", write=TREE, check="space")
 def trash_count(forge: Forge) -> None:
     """More extents than the trash stream has."""
     trash(forge, b"\xff\xff\xff\xff")
 
 
-@fault("trash", write=TREE)
+@fault("trash", write=TREE, check="space")
 def trash_behind_the_positions(forge: Forge) -> None:
     """Free positions that were never given out."""
     trash(forge, b"\0\0\0\1\x7f\0\0\0\0\0\0\x05")
 
 
-@fault("trash", write=TREE)
+@fault("trash", write=TREE, check="space")
 def trash_overlap(forge: Forge) -> None:
     """A free position in two extents."""
     trash(forge, b"\0\0\0\2" + b"\0\0\0\4\0\0\0\2" + b"\0\0\0\5\0\0\0\1")
 
 
-@fault("trash", write=TREE)
+@fault("trash", write=TREE, check="space")
 def trash_huge(forge: Forge) -> None:
     """Four thousand million free positions."""
     trash(forge, b"\0\0\0\1\0\0\0\1\xff\xff\xff\xff")
