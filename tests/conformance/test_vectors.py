@@ -15,7 +15,7 @@ import pytest
 
 import archive7
 from archive7 import errors
-from archive7.errors import Archive7Error, RecoveredWarning
+from archive7.errors import Archive7Error, BlockCorruptError, RecoveredWarning
 from tests.conformance.looking import look
 from tests.conformance.reader import REFUSED, Reader
 from tests.conformance.test_golden import MANIFEST, bytes_of, secret_of, shown
@@ -114,6 +114,19 @@ def test_second_reader_refuses_or_releases_nothing_else(name: str) -> None:
     wanted = released(fields)
     assert {path: item for path, item in found.items() if wanted.get(path) != item} == {}
     assert not fields["reader"] or found == wanted
+
+
+@pytest.mark.parametrize("name", ["map_entry_far_behind_the_end", "map_leaf_behind_the_end"])
+def test_a_writer_that_meets_a_slot_behind_the_end_refuses(name: str) -> None:
+    fields = vector(name)
+    archive = archive7.open(io.BytesIO(patched(fields)), "r+", **secret_of(fields["base"]))
+    try:
+        with pytest.raises(BlockCorruptError), archive.transaction():
+            for path in fields["refused"]:
+                with archive.open(path, "r+b") as file:
+                    file.write(b"x" * 4008)
+    finally:
+        archive._container.close()
 
 
 # --- the set
