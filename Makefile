@@ -10,6 +10,8 @@ PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip --disable-pip-version-ch
 PYTEST_ARGS ?=
 # More for tests/crash/run.py: a goal of distinct states, seconds, --seed, --jobs.
 CRASH_ARGS ?= --states 1000000 --jobs 2
+# More for tests/fuzz/run.py: --seconds, --seed, --only.
+FUZZ_ARGS ?= --seconds 60
 # More for bench/run.py, such as BENCH_ARGS=--quick.
 BENCH_ARGS ?=
 
@@ -19,7 +21,7 @@ SOURCES := $(shell find archive7 -name __pycache__ -prune -o \
 READY := $(VENV)/.stamp-venv
 PACKAGE := $(VENV)/.stamp-package
 
-.PHONY: help demo test lint types format docs bench bench-large soak crash install clean distclean
+.PHONY: help demo test lint types format docs bench bench-large soak crash fuzz install clean distclean
 # Two pips at once in one environment would spoil it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -33,6 +35,7 @@ help:
 	@echo 'make docs         test the documents, write build/docs/*.html'
 	@echo 'make bench        Archive7 beside its peers (bench-large: up to 10^6 files)'
 	@echo 'make crash        the crash tests, then 1,000,000 crash states more (CRASH_ARGS)'
+	@echo 'make fuzz         mutated containers for a minute (FUZZ_ARGS)'
 	@echo 'make soak         the tests that run for long'
 	@echo 'make install      bring the package in $(VENV) up to date'
 	@echo 'make clean        remove what tools left (distclean: and $(VENV))'
@@ -78,6 +81,9 @@ bench-large: $(VENV)/.stamp-bench $(PACKAGE)
 crash: $(VENV)/.stamp-test $(PACKAGE)
 	$(BIN)/pytest tests/crash -s -m 'not soak and not large' $(PYTEST_ARGS)
 	$(BIN)/python tests/crash/run.py $(CRASH_ARGS)
+
+fuzz: $(VENV)/.stamp-test $(PACKAGE)
+	$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
 
 soak: $(VENV)/.stamp-test $(PACKAGE)
 	$(BIN)/pytest -s -m soak $(PYTEST_ARGS)

@@ -47,11 +47,14 @@ class Entries(Paths):
 
     def stat(self, path: PathLike, *, follow: bool) -> os.stat_result:
         """As `os.stat` or `os.lstat`."""
-        return self.stat_of(self.find(path, follow=follow).identity)
+        place = self.find(path, follow=follow)
+        return self.stat_of(place.identity, place.type)
 
-    def stat_of(self, identity: bytes) -> os.stat_result:
-        """As `os.lstat`, by identity."""
+    def stat_of(self, identity: bytes, kind: bytes | None = None) -> os.stat_result:
+        """As `os.lstat`, by identity; the type that its name tells must be its own."""
         entry = self.entry(identity)
+        if kind not in (None, entry.type):
+            raise TreeCorruptError("a name leads to an entry of another type: run check")
         if entry.type != FILE:
             return entry.stat(identity, len(entry.target))
         stream = self._manager.opened(UUID(bytes=identity))

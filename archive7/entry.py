@@ -23,6 +23,7 @@ ORPHANS_ID: Final = UUID(int=257).bytes  # parent of files that were removed whi
 DELETED_ID: Final = UUID(int=258).bytes  # parent of what was deleted and may be restored
 LINKS_ID: Final = UUID(int=259).bytes  # before id + parent + name of entries with several names
 HIDDEN: Final = frozenset({ORPHANS_ID, DELETED_ID, LINKS_ID})  # no directories of users
+_NO_NAMES: Final = frozenset({"", ".", ".."})
 _SECOND: Final = 1_000_000_000
 
 
@@ -154,6 +155,14 @@ def decode_text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise TreeCorruptError("a name is not UTF-8: run check") from None
+
+
+def decode_name(data: bytes) -> str:
+    """A name in a directory.  Raises TreeCorruptError where it cannot be one."""
+    name = decode_text(data)
+    if "/" in name or "\0" in name or name in _NO_NAMES or len(data) > MAX_NAME_SIZE:
+        raise TreeCorruptError("a name cannot be one: run check")
+    return name
 
 
 def decode_path(value: bytes) -> tuple[bytes, bytes]:

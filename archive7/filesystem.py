@@ -171,7 +171,9 @@ class Filesystem(Deletion):
         stream = self._manager.opened(UUID(bytes=identity))
         value = None if stream is not None else self._registry.tree.get(identity)
         if value is not None:
-            _, begin, _, count, length, _ = STREAM.unpack_from(value)
+            record = value[: STREAM.size]
+            self._manager.check_record(record, identity)
+            _, begin, _, count, length, _ = STREAM.unpack(record)
             is_run = value[STREAM.size : STREAM.size + EXTENT_COUNT.size] == _ONE_RUN
             if is_run and count == -(-length // DATA_SIZE) < self._manager.container.positions.end:
                 out = bytearray(length)

@@ -20,6 +20,7 @@ from .entry import (
     Entry,
     decode_entry,
     decode_path,
+    decode_text,
 )
 from .errors import Archive7Error, CorruptError, TreeCorruptError
 from .extras import decode_extras
@@ -66,8 +67,8 @@ class NameChecker:
             message = "it says that it was deleted where it was not, or the other way round"
             self._tell("entry-deleted", message)
         self._check_links(key, found)
-        if found.extra:
-            self._check_extras(found)
+        if found.extra or found.target:
+            self._check_parts(found)
         if found.parent not in (ORPHANS_ID, DELETED_ID) and not self._is_directory(found.parent):
             self._tell("entry-homeless", "its directory is missing")
         elif found.type == DIRECTORY and not self._is_rooted(key):
@@ -91,9 +92,10 @@ class NameChecker:
             else:
                 self._proved += 1
 
-    def _check_extras(self, found: Entry) -> None:
+    def _check_parts(self, found: Entry) -> None:
         try:
             decode_extras(found.extra)
+            decode_text(found.target)
         except TreeCorruptError as damage:
             self._report.damage("entry-damaged", damage)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import BlockCorruptError, CorruptError
+from .errors import CorruptError
 from .layout import DATA_SIZE, FANOUT, NO_ENTRY
 from .map import Entry, Map, Nodes, entry_slot, node_entry
 from .root import Root
@@ -108,7 +108,7 @@ class _Lenient:
     def read_node(self, entry: Entry, level: int, ordinal: int) -> bytes:
         try:
             return self._nodes.read_node(entry, level, ordinal)
-        except BlockCorruptError:
+        except CorruptError:
             return _EMPTY
 
     def write_nodes(self, nodes: object) -> list[Entry]:
@@ -123,7 +123,7 @@ def map_of(nodes: Nodes, root: Root) -> Map:
 def differences(nodes: Nodes, root: Root, base: Root) -> Iterator[tuple[int | None, Entry]]:
     """Entries of `root` that its base does not have: (position, entry), None for a node.
 
-    Nodes of `root` are opened on the way.  Raises BlockCorruptError where one does not open.
+    Nodes of `root` are opened on the way.  Raises CorruptError where one does not open.
     """
     new, old = map_of(nodes, root), map_of(_Lenient(nodes), base)
     inline = root.changes.keys() | base.changes.keys()

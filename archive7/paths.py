@@ -24,6 +24,7 @@ from .entry import (
     ROOT_ID,
     Entry,
     decode_entry,
+    decode_name,
     decode_path,
     decode_text,
     encode_name,
@@ -291,7 +292,7 @@ class Paths:
         """Names in a directory in order: (name, type, identity)."""
         for key, value in self._paths.items(identity, after(identity)):
             kind, child = decode_path(value)
-            yield decode_text(key[ID_SIZE:]), kind, child
+            yield decode_name(key[ID_SIZE:]), kind, child
 
     def batch(self, identity: bytes, behind: str, count: int) -> list[tuple[str, bytes, bytes]]:
         """About `count` names in a directory, in order, behind the name `behind` ("": the first).
@@ -306,7 +307,7 @@ class Paths:
             begin, end = bisect_left(keys, low), bisect_left(keys, high)
             for key, value in zip(keys[begin:end], leaf.values[begin:end], strict=True):
                 kind, child = decode_path(value)
-                found.append((decode_text(key[ID_SIZE:]), kind, child))
+                found.append((decode_name(key[ID_SIZE:]), kind, child))
             if upper is None or upper >= high or end < len(keys):
                 break
             low = upper
@@ -315,7 +316,7 @@ class Paths:
     def names(self, identity: bytes) -> list[str]:
         """Names in a directory in order."""
         items = self._paths.items(identity, after(identity))
-        return [decode_text(key[ID_SIZE:]) for key, _ in items]
+        return [decode_name(key[ID_SIZE:]) for key, _ in items]
 
 
 def after(identity: bytes) -> bytes:

@@ -12,7 +12,7 @@ import errno
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
-from .errors import FullError
+from .errors import FullError, TreeCorruptError
 from .layout import MAX_POSITIONS
 
 Extent = tuple[int, int]  # first position, count
@@ -118,6 +118,10 @@ class PositionTable:
     def _insert(self, first: int, count: int) -> None:
         starts, counts = self._starts, self._counts
         at = bisect_left(starts, first)
+        if (at and starts[at - 1] + counts[starts[at - 1]] > first) or (
+            at < len(starts) and starts[at] < first + count
+        ):
+            raise TreeCorruptError("a free position is freed again: run check", block=first)
         if at < len(starts) and starts[at] == first + count:
             count += counts.pop(starts.pop(at))
         if at and starts[at - 1] + counts[starts[at - 1]] == first:

@@ -368,6 +368,11 @@ class BlockReader:
         self.counts.nodes_opened += 1
         if plain is None:
             self.explain(-1, entry)
+            if self._node_cipher.open_block(sealed) is not None:
+                raise RollbackError(
+                    f"another or an older map node stands in slot {entry_slot(entry)}: "
+                    "restore the file from a copy"
+                )
             raise BlockCorruptError(
                 f"map node {ordinal} of level {level} in slot {entry_slot(entry)} is damaged"
             )

@@ -36,6 +36,7 @@ from .layout import (
 
 NO_HASH: Final = bytes(32)
 _NIL: Final = bytes(16)
+_HEAD: Final = BLOCK_HEAD.pack(NO_POSITION, NO_POSITION, 0, _NIL, bytes(20))[:-20]
 _GAP: Final = bytes(ROOT_CHANGES_OFFSET - ROOT_OFFSET - ROOT.size)
 
 
@@ -156,7 +157,7 @@ def decode(data: bytes) -> Root:
     ) = ROOT.unpack_from(data, ROOT_OFFSET)
     if change_count > INLINE_MAX or stream_count > MAX_SPECIAL_STREAMS or height > 4:
         raise CorruptError("the root's counts are out of range", block=0)
-    if positions > MAX_POSITIONS or slots > MAX_SLOTS or number >= 2**63:
+    if mark > 1 or positions > MAX_POSITIONS or slots > MAX_SLOTS or number >= 2**63:
         raise CorruptError("the root's counts are out of range", block=0)
     if reserve_slot + reserve_count > slots + 1:
         raise CorruptError("the root's reserve lies behind the end", block=0)
@@ -229,6 +230,8 @@ class Ring:
         for place in range(RING_PLACES):
             plain = self._cipher.open_block(raw[place * BLOCK_SIZE : (place + 1) * BLOCK_SIZE])
             if plain is not None:
+                if plain[: len(_HEAD)] != _HEAD:
+                    raise CorruptError("a root's header is not that of a root", block=0)
                 roots[place] = decode(plain[BLOCK_HEAD.size :])
         return roots
 

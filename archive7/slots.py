@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from .errors import FullError
+from .errors import BlockCorruptError, FullError
 from .layout import MAX_RUN, MAX_SLOTS
 
 _USED: Final = 0  # or not known to be free
@@ -198,7 +198,12 @@ class SlotTable:
 
     def release(self, slot: int) -> None:
         """The working state no longer refers to `slot`."""
-        if self._table[slot] == _FRESH and not self.savepoints:
+        try:
+            state = self._table[slot]
+        except IndexError:
+            message = f"the map names slot {slot} behind the end: run check"
+            raise BlockCorruptError(message) from None
+        if state == _FRESH and not self.savepoints:
             self._table[slot] = _FREE
             self.free_count += 1
             self._longest = max(self._longest, 1)

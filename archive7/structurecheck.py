@@ -140,8 +140,11 @@ class StructureChecker:
                 report.tell("entry-damaged", str(damage).removesuffix(": run check"))
 
     def _far_value(self, leaf: TreeNode, at: int) -> bytes:
+        record = leaf.values[at]
+        if len(record) != STREAM.size:
+            raise TreeCorruptError("the record of an entry's stream has not 38 bytes")
         stream, self.report.stream = self.report.stream, None
-        is_whole = self._streams.check_chain(leaf.values[at])
+        is_whole = self._streams.check_chain(record)
         self.report.stream = stream
         if not is_whole:
             raise TreeCorruptError("an entry that is kept in a stream of its own is damaged")

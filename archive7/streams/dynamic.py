@@ -65,7 +65,7 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         if found is None:
             raise NotFoundError(2, f"there is no stream {identity}")
         record, extents, _ = found
-        self.check_record(record)
+        self.check_record(record, identity.bytes)
         stream = DataStream(self, None, identity)
         stream.reload(record, extents)
         return self._opened(stream)

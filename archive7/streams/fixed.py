@@ -81,7 +81,13 @@ class FixedMultiStreamManager(StreamManager):
             if count * TRASH_EXTENT.size > len(data) - TRASH_HEAD.size:
                 raise TreeCorruptError("the trash stream contradicts itself", block=0)
             body = data[TRASH_HEAD.size : TRASH_HEAD.size + count * TRASH_EXTENT.size]
-            container.positions.learn(TRASH_EXTENT.iter_unpack(body))
+            extents = list(TRASH_EXTENT.iter_unpack(body))
+            least = 1
+            for first, size in extents:
+                if not least <= first < first + size <= container.positions.end:
+                    raise TreeCorruptError("the trash stream contradicts itself", block=0)
+                least = first + size
+            container.positions.learn(extents)
 
     def _save_trash(self) -> None:
         """Write the free positions for the commit that comes next."""

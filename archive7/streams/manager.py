@@ -158,8 +158,8 @@ class StreamManager(BaseStreamManager):
         """Attach the special streams; missing ones are empty."""
         self._check_kind()
         records = self.container.streams
-        for record in records:
-            self.check_record(record)
+        for number, record in enumerate(records):
+            self.check_record(record, special_identity(number).bytes)
         for number in range(self.SPECIAL_STREAM_COUNT):
             stream = InternalStream(self, None, special_identity(number))
             if number < len(records) and not stream.load_meta(records[number]):
@@ -281,10 +281,15 @@ class StreamManager(BaseStreamManager):
         self.container.blocks.put(position, plain)
         return STREAM.pack(identity, position, position, 1, size, 0)
 
-    def check_record(self, record: bytes) -> None:
-        """Raise TreeCorruptError if a record contradicts itself or the size of the archive."""
+    def check_record(self, record: bytes, identity: bytes | None = None) -> None:
+        """Raise TreeCorruptError if a record contradicts itself or the size of the archive.
+
+        Args: identity: of the stream, where it is known.
+        """
         fields = sound_fields(record)
         if fields is None or fields[3] > self.container.positions.end:
+            raise TreeCorruptError("the record of a stream is damaged: run check")
+        if identity not in (None, fields[0]):
             raise TreeCorruptError("the record of a stream is damaged: run check")
 
     def new_identity(self) -> UUID:

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from archive7.errors import FullError
+from archive7.errors import FullError, TreeCorruptError
 from archive7.layout import MAX_POSITIONS
 from archive7.positions import PositionTable
 from tests.effort import examples
@@ -143,3 +143,12 @@ def test_long_run_is_taken_off_a_free_extent() -> None:
     assert table.take(51) == (1000, 51)
     table.give(100, 30)
     assert table.extents() == [(10, 5), (100, 50), (900, 20)]
+
+
+@pytest.mark.parametrize("extent", [(4, 3), (5, 1), (3, 2), (6, 5), (1, 20)])
+def test_a_position_is_not_freed_twice(extent: tuple[int, int]) -> None:
+    """Two streams that a forger gave the same blocks: the second one must not free them again."""
+    positions = PositionTable(30, [(4, 3)])
+    with pytest.raises(TreeCorruptError, match="freed again"):
+        positions.give(*extent)
+    assert positions.extents() == [(4, 3)]
