@@ -67,7 +67,7 @@ class Target:
 def target(suite: str) -> Target:
     file, past = io.BytesIO(), []
     with seeded(f"adversary {suite}"):
-        for version in range(6):
+        for version in range(9):
             mode = "r+" if version else "x"
             with archive7.open(file, mode, key=KEY, suite=suite) as archive:
                 archive.makedirs("/d/e", exist_ok=True)

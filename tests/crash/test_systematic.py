@@ -95,7 +95,7 @@ def test_two_operations(number: int) -> None:
         (never_synced, ("prepared", "create", "sync")),
         (unverified, ("prepared", "create", "overwrite")),
         (not_settled, ("prepared", "rename")),
-        (settled_in_one_go, ("prepared", "create")),
+        (settled_in_one_go, ("prepared", "rewrite")),
         (base_not_synced, ("prepared", "rewrite", "rename")),
         (mark_over_root, ("prepared", "create", "sync")),
     ],

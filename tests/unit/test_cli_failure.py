@@ -30,6 +30,8 @@ CODES: dict[str, int] = {
     "SuperblockCorruptError": 1,
     "BlockCorruptError": 1,
     "RollbackError": 1,
+    "ReceiptError": 1,
+    "RekeyedError": 1,
     "TreeCorruptError": 1,
     "RecordCorruptError": 1,
     "SnapshotExpiredError": 1,
