@@ -316,6 +316,7 @@ class Container(DurableState):
         new = replace(new, sequence=self.superblock.sequence + 1, commit=number)
         try:
             write_copies(self.device, new, key)
+            self.superblock = new
         except BaseException as error:
             self._fail()
             if isinstance(error, OSError):
@@ -325,7 +326,6 @@ class Container(DurableState):
                     self.device.name,
                 ) from error
             raise
-        self.superblock = new
         if master is not None:
             self.master[:] = master
         self._commit_anew()
@@ -350,6 +350,9 @@ class Container(DurableState):
         try:
             self._write_epoch(new, master)
             write_copies(self.device, new, master)
+            self.forget_master()
+            self.master = bytearray(master)
+            self._durable, self._place, self._base_place = self.root, self._root_place, None
         except BaseException as error:
             self._fail()
             if isinstance(error, OSError) and not isinstance(error, Archive7Error):
@@ -358,9 +361,6 @@ class Container(DurableState):
                     self.device.name,
                 ) from error  # fmt: skip
             raise
-        self.forget_master()
-        self.master = bytearray(master)
-        self._durable, self._place, self._base_place = self.root, self._root_place, None
         self._commit_anew()
         self._settle(self.root, self._place, self._base_place)
 
