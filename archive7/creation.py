@@ -92,11 +92,12 @@ def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options)
         is_proved = _is_proved(device, unlocked, options)
         if not is_readonly:
             require_authenticated(unlocked, options, is_proved=is_proved)
-        container = Container(device, unlocked.superblock, unlocked.master, readonly=is_readonly)
+        container = Container(
+            device, unlocked.superblock, unlocked.master, readonly=is_readonly,
+            confirmed=lambda: rewrite_damaged_copy(device, unlocked),
+        )  # fmt: skip
         container.is_authenticated = unlocked.is_authenticated or is_proved
         container.opened_by = unlocked.slot.id
-        if unlocked.faults and not is_readonly:
-            rewrite_damaged_copy(device, unlocked)
         return container
     finally:
         wipe(unlocked.master)
