@@ -72,10 +72,10 @@ class NewKeyslots:
         self.kept: list[str] = []
         self.dropped: list[str] = []
         self.moved: dict[bytes, bytes] = {}  # old id -> new id
-        secrets, gone = [_secrets(each) for each in keep], self._named(drop)
+        secrets, self.named = [_secrets(each) for each in keep], self._named(drop)
         used: set[int] = set()
         for slot in self._old.slots:
-            self._take(slot, secrets, used, is_dropped=slot.id in gone)
+            self._take(slot, secrets, used, is_dropped=slot.id in self.named)
         if len(used) != len(secrets):
             raise UsageError("a secret to keep does not open this archive: add it first")
         if not self.slots:

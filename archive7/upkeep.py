@@ -14,6 +14,7 @@ from .check import Check, CheckState, check_archive
 from .compact import Compaction, Compactor
 from .epochs import old_key
 from .errors import UsageError
+from .keyslots import wipe
 from .rekey import Kept, NewKeyslots, Rekeying, RekeyReport
 from .rekey import begin as begin_rekey
 
@@ -125,7 +126,8 @@ class Upkeep(Attributes):
             progress: called as ``progress(done blocks, all blocks, "rekey")``.
             seconds: stop after so long.
 
-        Raises: UsageError for a secret that opens nothing here, where none would be left, or for
+        Raises: UsageError for a secret that opens nothing here, where none would be left or, with
+        nothing in `keep`, what opened the archive would not come along; for
         secrets while a change is under way; FullError; TransactionError inside a transaction.
         Durable: when this returns.  Cost: every block is read and written once.
         """
@@ -154,5 +156,11 @@ class Upkeep(Attributes):
                     raise UsageError("a change of the key is under way: go on with rekey() first")
                 return (), ()
             new = NewKeyslots(container, keep, drop)
+            if not keep and container.opened_by not in new.moved.keys() | new.named:
+                wipe(new.master)
+                raise UsageError(
+                    "no change of the key is under way, and what opened this archive would not "
+                    "open it any more: say which secrets to keep"
+                )
             begin_rekey(container, new)
             return tuple(new.kept), tuple(new.dropped)

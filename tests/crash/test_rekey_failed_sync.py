@@ -1,4 +1,4 @@
-"""A change of the master key whose sync fails: what the page cache shows may not be on the disk."""
+"""A change of the master key whose sync fails: what a read shows may not be on the disk."""
 
 from __future__ import annotations
 
