@@ -129,7 +129,9 @@ class NewKeyslots:
             for number, secret in enumerate(secrets):
                 if slot.fits(secret) and slot.derive(secret, limit) is not None:
                     used.add(number)
-                    return secret
+                    if slot.kind == SLOT_RAW:
+                        return Secrets(key=secret.key)
+                    return Secrets(password=secret.password)
         return None
 
     def superblock(self, container: Container) -> Superblock:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import archive7
-from archive7 import KdfCost, RekeyedError, UsageError, WrongKeyError, keys
+from archive7 import KdfCost, RekeyedError, Secrets, UsageError, WrongKeyError, keys
 from archive7.crypto import KIND_DATA, block_cipher
 from archive7.layout import BLOCK_SIZE, RING_OFFSET, RING_PLACES
 from archive7.map import entry_slot
@@ -211,3 +211,12 @@ def test_progress_reaches_the_end() -> None:
         assert done == total
         assert what == "rekey"
         assert_sound(archive)
+
+
+def test_a_key_and_a_password_in_one(path: Path) -> None:
+    fill(path)
+    with open_archive(path, "r+") as archive:
+        archive.keys.add(password="kept", kdf=CHEAP)
+        assert archive.rekey([Secrets(KEY, "kept")]).kept == ("raw key", "passphrase")
+    archive7.open(path, key=KEY).close()
+    archive7.open(path, password="kept").close()
