@@ -137,7 +137,8 @@ class NewKeyslots:
     def superblock(self, container: Container) -> Superblock:
         """The superblock of the next epoch; its sealed part has the present key."""
         old = self._old
-        info = with_bodies(b"", INFO_OLD_KEY, [OLD_KEY.pack(old.epoch, bytes(container.master))])
+        info = with_notes(old.info, (), [slot.id for slot in old.slots])
+        info = with_bodies(info, INFO_OLD_KEY, [OLD_KEY.pack(old.epoch, bytes(container.master))])
         receipts = [
             *info_bodies(old.info, INFO_RECEIPT_KEY),
             OLD_KEY.pack(old.epoch, receipt_key(old, container.master)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from archive7.crypto import KIND_DATA, block_cipher
 from archive7.layout import BLOCK_SIZE, RING_OFFSET, RING_PLACES
 from archive7.map import entry_slot
 from archive7.root import slot_offset
+from archive7.superblock import info_bodies, notes, with_bodies
 from tests.unit.archives import KEY, Tree, assert_sound, noise, open_archive, tree_of
 
 CHEAP = KdfCost(19456, 2, 1)
@@ -220,3 +222,18 @@ def test_a_key_and_a_password_in_one(path: Path) -> None:
         assert archive.rekey([Secrets(KEY, "kept")]).kept == ("raw key", "passphrase")
     archive7.open(path, key=KEY).close()
     archive7.open(path, password="kept").close()
+
+
+def test_items_of_later_versions_stay(path: Path) -> None:
+    """docs/format.rst: a writer keeps items of unknown kinds."""
+    fill(path)
+    with open_archive(path, "r+") as archive:
+        container = archive._container
+        info = with_bodies(container.superblock.info, 77, [b"later"])
+        container.change_superblock(replace(container.superblock, info=info))
+        archive.keys.add(key=SECOND)
+        assert archive.rekey([KEY]).is_complete
+        assert info_bodies(container.superblock.info, 77) == [b"later"]
+        assert [note.slot for note in notes(container.superblock.info)] == [
+            slot.id for slot in container.superblock.slots
+        ]
