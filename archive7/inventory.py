@@ -202,6 +202,11 @@ class Inventory:
             leaf.claimed[at : at + size] = b"\1" * size
         return True
 
+    def disclaim(self, position: int, count: int) -> None:
+        """Take a claim back."""
+        for at in range(position, position + count):
+            self._leaves[at // FANOUT].claimed[at % FANOUT] = 0
+
     def is_open_claim(self, position: int) -> bool:
         """Whether a block that does not open stands here, and nobody has claimed it."""
         leaf, at = self._leaves.get(position // FANOUT), position % FANOUT

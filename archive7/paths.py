@@ -68,6 +68,7 @@ class FilesystemStreamManager(DynamicMultiStreamManager):
         """Note which session, and which commit of it, this session continues.
 
         Called before the first commit of a session.  Cost: one block, 24 bytes of it for good.
+        Where the last block is damaged nothing is noted: receipts from before are refused then.
         """
         container, number = self.container, self.STREAM_LINEAGE
         if len(container.streams) <= number:
@@ -75,7 +76,12 @@ class FilesystemStreamManager(DynamicMultiStreamManager):
         stream = self._special[number]
         stream.reload(container.streams[number], None)
         record = LINEAGE.pack(container.root.session, container.root.number)
-        stream.write(stream.len - stream.len % LINEAGE.size, memoryview(record))
+        end = stream.len - stream.len % LINEAGE.size
+        try:
+            stream.read_into(max(0, end - 1), memoryview(bytearray(1)))
+        except errors.CorruptError:
+            return  # damage here keeps nobody from writing; repair empties the lineage
+        stream.write(end, memoryview(record))
         stream.finish()
         container.streams[number] = bytes(stream)
 

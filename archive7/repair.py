@@ -178,6 +178,9 @@ class Repairer:
         except CorruptError:
             verdict = None
         if verdict is None or verdict.state is not State.SOUND:
+            if verdict is not None and verdict.state is not State.WRONG:  # `judge` claimed them
+                for run in stream.extents:
+                    self._inventory.disclaim(*run)
             identity = special_identity(number).bytes
             stream.reload(STREAM.pack(identity, -1, -1, 0, 0, 0), None)
             self._report.mend("stream", f"{what} was damaged and is empty now")
