@@ -401,8 +401,9 @@ def test_several_faults_at_once(path: Path, seed: int) -> None:
     ruin(path, lambda a: rng.sample(nodes(a, 1, 0), 2) + rng.sample(nodes(a, 2, 0), 2))
     report = mend(path)
     assert report.is_sound, report.remaining
+    # of an empty file nothing may be left: it has no blocks, and may lose both name and entry
     with open_archive(path) as archive:
-        assert set(expected.values()) <= set(content(archive).values())
+        assert set(expected.values()) - {b""} <= set(content(archive).values())
 
 
 # --- what repair cannot do
