@@ -102,12 +102,14 @@ class DurableState(Snapshot):
             if other not in kept:
                 self.ring.write(other, sealed)
         self._sync_device()
+        # if writing fails now, what is durable stands elsewhere
+        self._durable, self._base_place = marked, None
+        self._place = next(other for other in range(RING_PLACES) if other not in kept)
         for last in kept:
             if last is not None:
                 self.ring.write(last, sealed)
         self._sync_device()
-        self._durable, self._place, self._is_settled = marked, place, True
-        self._base_place = None
+        self._place, self._is_settled = place, True
         self._cursor = self._root_place = place
         self.slots.durable()
 
