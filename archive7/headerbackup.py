@@ -76,7 +76,7 @@ def _read_backup(path: str | os.PathLike[str], secrets: Secrets, options: Option
 
 def _restore(device: Device, unlocked: Unlocked, *, force: bool) -> None:
     saved, master = unlocked.superblock, unlocked.master
-    known = _highest_known(device, unlocked)
+    known = _highest_known(device, unlocked, force=force)
     if saved.sequence < known and not force:
         raise UsageError(
             f"the backup (sequence {saved.sequence}) is older than what the archive knows "
@@ -94,7 +94,7 @@ def _restore(device: Device, unlocked: Unlocked, *, force: bool) -> None:
         container.close()
 
 
-def _highest_known(device: Device, unlocked: Unlocked) -> int:
+def _highest_known(device: Device, unlocked: Unlocked, *, force: bool) -> int:
     """The newest version of the superblock that the archive shows signs of."""
     saved, master = unlocked.superblock, unlocked.master
     whole = [
@@ -102,6 +102,11 @@ def _highest_known(device: Device, unlocked: Unlocked) -> int:
     ]
     if whole and all(copy.superblock.container != saved.container for copy in whole):
         raise UsageError("the backup is of another archive: the container ids differ")
+    if not force and any(copy.superblock.epoch > saved.epoch for copy in whole):
+        raise UsageError(
+            "the backup is of a time before the archive's key was changed: open the archive as it "
+            "is; force it to undo that change"
+        )
     ring = Ring(device, block_cipher(saved.suite, master, saved.container, saved.epoch, KIND_ROOT))
     roots = ring.read()
     if not roots:
