@@ -229,7 +229,7 @@ class Archive(Upkeep):
             self._check_outside()
             self._enter()
             if self._manager.is_readonly:
-                if not self._container.root.is_marked:
+                if not self._container.is_durable():
                     raise UsageError(
                         "the last commit may still get lost in a power cut: take the receipt "
                         "where the archive is open for writing"

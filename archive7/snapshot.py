@@ -29,7 +29,7 @@ from .errors import (
     SnapshotExpiredError,
 )
 from .keyslots import wipe
-from .layout import FLAG_BLANKING, KIND_SHIFT
+from .layout import FLAG_BLANKING, KIND_SHIFT, RING_PLACES
 from .locks import Lock
 from .map import Entry
 from .opening import Choice, Skipped, Verify, choose, map_of, verify_with
@@ -272,6 +272,17 @@ class Snapshot:
                 raise
             return root
         raise CorruptError("the ring keeps changing: try again", block=0)
+
+    def is_durable(self) -> bool:
+        """Whether the ring shows that the root was synced, for a reader.
+
+        A mark tells that of what the root refers to, not of the root: that is known where a later
+        one names it as base, where it stands without and with its mark, or in all places.
+        """
+        roots = self.ring.read().values()
+        marks = [root.is_marked for root in roots if root.hash == self.root.hash]
+        is_base = any(root.base_hash == self.root.hash for root in roots)
+        return is_base or len(marks) == RING_PLACES or len(set(marks)) > 1
 
     def refresh(self) -> bool:
         """Take the newest commit as snapshot (readers); True if it is another one."""
