@@ -246,10 +246,10 @@ def not_synced_at_opening() -> AbstractContextManager[Any]:
     begin, sync = Container._begin_writing, Container._sync_device
     fresh: set[int] = set()
 
-    def begin_writing(self: Container) -> None:
+    def begin_writing(self: Container, confirmed: Any) -> None:
         fresh.add(id(self))
         try:
-            begin(self)
+            begin(self, confirmed)
         finally:
             fresh.discard(id(self))
 
@@ -290,9 +290,9 @@ def locked_before_settling() -> AbstractContextManager[Any]:
     """A writer takes the "recovered" lock when it begins to open."""
     begin = Container._begin_writing
 
-    def begin_writing(self: Container) -> None:
+    def begin_writing(self: Container, confirmed: Any) -> None:
         self.device.locks.take(Lock.RECOVERED, shared=False)
-        begin(self)
+        begin(self, confirmed)
 
     return mock.patch.object(Container, "_begin_writing", begin_writing)
 
@@ -428,8 +428,8 @@ def settled_ring_believed() -> AbstractContextManager[Any]:
     """A ring that looks settled is taken for synced."""
     begin = Container._begin_writing
 
-    def begin_writing(self: Container) -> None:
-        begin(self)
+    def begin_writing(self: Container, confirmed: Any) -> None:
+        begin(self, confirmed)
         self._doubtful = b""
 
     return mock.patch.object(Container, "_begin_writing", begin_writing)
