@@ -6,6 +6,7 @@ Owns position and mode of one open file.  May assume a stream.  Promises: behave
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -270,16 +271,19 @@ class VirtualFileObject(io.RawIOBase):
     def _change(self, change: Callable[..., int], *args: object) -> int:
         """Change the stream; what fails half-way is reported before it is raised.
 
+        An interrupted call gets another errno: what was written before is thrown away with it.
         A stream that a rollback has closed was not changed: that is no failure of others.
         """
         container = self._container
         was_busy, container.is_busy = container.is_busy, True
         try:
             return change(*args)
-        except BaseException:
+        except BaseException as error:
             container.is_busy = was_busy
             if self._on_error is not None and not self._stream.is_closed:
                 self._on_error()
+            if isinstance(error, InterruptedError):  # the buffers of `io` would go on behind it
+                raise OSError(errno.EIO, "writing was interrupted", self.name) from error
             raise
         finally:
             container.is_busy = was_busy
