@@ -46,10 +46,12 @@ def state_of(archive: Archive) -> State:
     return found
 
 
-def _map_fields(container: Container) -> Any:
-    """What a map is made of: nothing is uncommitted."""
-    chart = container.blocks.map
-    return chart.height, chart.top, dict(chart.changes), chart.used
+def cool_container(container: Container) -> None:
+    """Forget blocks and nodes of the map; nothing is uncommitted."""
+    blocks, root = container.blocks, container.root
+    blocks._cache.clear()
+    blocks._in_room = None
+    blocks.map.reset(root.height, root.top, dict(root.changes), root.used)
 
 
 class ArchiveSubject(Subject):
@@ -85,10 +87,7 @@ class ArchiveSubject(Subject):
     def cool(self, opened: Archive) -> None:
         opened._manager.reload()
         opened._filesystem.attach()
-        blocks = opened._container.blocks
-        blocks.map.reset(*_map_fields(opened._container))
-        blocks._cache.clear()
-        blocks._in_room = None
+        cool_container(opened._container)
 
     def stand_by(self, opened: Archive) -> Any:
         mode = "rb" if opened.mode == "r" else "r+b"

@@ -363,7 +363,7 @@ class Trial:
             with contextlib.suppress(OSError):
                 assert subject.state(opened) in self._allowed(), "between"
             return
-        if row.is_loose and self.raised is not None:
+        if row.is_loose and self.raised is not None and row.mode != "r":
             subject.undo(opened)
         self.live = subject.state(opened)
         assert self.live in self._allowed(), "between"
