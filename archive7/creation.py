@@ -199,7 +199,8 @@ def _create_file(path: Path, secrets: Secrets, replace: bool, options: Options) 
         raise
     finally:
         if old is not None:
-            old.close()
+            with contextlib.suppress(OSError):  # nothing was written to it
+                old.close()
     return container
 
 

@@ -72,6 +72,8 @@ class Snapshot:
         streams, header, kind: records of the special streams, archive header, kind of manager.
         is_blanking: what was freed is to be overwritten.
         generation: rises when the working state was thrown away.
+        losses: rises when that was because something failed: whoever had written something that
+            was not committed, and nobody asked, has to be told.
         recovered: what opening left behind, or None.
         is_busy: a thread that holds the lock is in the middle of something; only a finalizer or a
             signal handler can see it set.
@@ -90,7 +92,7 @@ class Snapshot:
         self.device = device
         self.superblock = superblock
         self.lock = threading.RLock()
-        self.generation = 0
+        self.generation = self.losses = 0
         self.recovered: Recovered | None = None
         self.is_busy = False
         self.late: list[Callable[[], None]] = []

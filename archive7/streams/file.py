@@ -45,9 +45,11 @@ class VirtualFileObject(io.RawIOBase):
 
     # What the finalizer meets where `__init__` raised or was not called.
     name = ""
-    _is_made = _has_written = _can_read = _can_write = False
+    _is_made = _has_written = _is_told = _can_read = _can_write = False
     is_wrapped = False  # a buffered object closes this one
+    is_ending = False  # it is being closed
     _kind = "r"
+    _losses = 0  # of the container when `_has_written` was set
     _on_flush: Callable[[], None] | None = None
     _room = _NOTHING  # what the last `read` filled: the next is often as long
 
@@ -86,7 +88,8 @@ class VirtualFileObject(io.RawIOBase):
         if kind == "a":
             self._position = stream.len
         self._can_read, self._can_write = self._is_readable, self._is_writable
-        self._has_written = kind != "r"  # making or cutting a file is a change, too
+        if kind != "r":  # making or cutting a file is a change, too
+            self._note_written()
         self._is_made = True
 
     @property
@@ -236,7 +239,6 @@ class VirtualFileObject(io.RawIOBase):
                 self._position = self._stream.len
             size = self._change(self._stream.write, self._position, view)
             self._position += size
-            self._has_written = True
         return size
 
     def _write_late(self, view: memoryview) -> int:
@@ -248,7 +250,6 @@ class VirtualFileObject(io.RawIOBase):
             if not self._stream.is_closed:
                 at = self._stream.len if position is None else position
                 self._change(self._stream.write, at, data)
-                self._has_written = True
 
         self._container.late.append(write)
         self._position += len(data)
@@ -265,7 +266,6 @@ class VirtualFileObject(io.RawIOBase):
             if self._container.is_busy:
                 self._refuse_reentry()
             self._change(self._stream.truncate, length)
-            self._has_written = True
         return length
 
     def _change(self, change: Callable[..., int], *args: object) -> int:
@@ -274,12 +274,14 @@ class VirtualFileObject(io.RawIOBase):
         An interrupted call gets another errno: what was written before is thrown away with it.
         A stream that a rollback has closed was not changed: that is no failure of others.
         """
+        self._check_lost()
         container = self._container
         was_busy, container.is_busy = container.is_busy, True
         try:
-            return change(*args)
+            done = change(*args)
         except BaseException as error:
             container.is_busy = was_busy
+            self._is_told = True
             if self._on_error is not None and not self._stream.is_closed:
                 self._on_error()
             if isinstance(error, InterruptedError):  # the buffers of `io` would go on behind it
@@ -287,6 +289,23 @@ class VirtualFileObject(io.RawIOBase):
             raise
         finally:
             container.is_busy = was_busy
+        self._note_written()
+        return done
+
+    def _note_written(self) -> None:
+        """The stream has something that no commit has."""
+        if not self._has_written:
+            self._has_written, self._losses = True, self._container.losses
+
+    def _check_lost(self) -> None:
+        """Raise ClosedError where a failure has thrown away what was written.
+
+        What comes next would stand beside a gap, or in the version before.
+        """
+        if self._has_written and self._losses != self._container.losses:
+            raise ClosedError(
+                f"what was written to {self.name!r} was thrown away with what failed: open it anew"
+            )
 
     # --- the position
 
@@ -323,7 +342,13 @@ class VirtualFileObject(io.RawIOBase):
 
     def _hand_over(self) -> None:
         if self._has_written and self._on_flush is not None:
-            self._on_flush()
+            if not (self.is_ending and self._is_told):  # else it was raised already
+                self._check_lost()
+            try:
+                self._on_flush()
+            except BaseException:
+                self._is_told = True
+                raise
             self._has_written = False
 
     def _later_or_now(self, action: Callable[[], None]) -> None:
@@ -346,6 +371,7 @@ class VirtualFileObject(io.RawIOBase):
                 self.is_wrapped = False
                 return
             self._dealloc_warn(self)
+        self.is_ending = True
         try:
             super().close()
         finally:

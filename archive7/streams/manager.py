@@ -318,6 +318,7 @@ class StreamManager(BaseStreamManager):
             self.flush()
             return self.container.commit(durable=durable)
         except BaseException:
+            self.container.losses += 1
             self.rollback()
             raise
         finally:

@@ -117,7 +117,7 @@ def _look(name: str, run: Any, *covers: str, **options: Any) -> Row:
 ARCHIVE_ROWS = [
     Row("open", ("open",), _update, states=3, is_loose=True, retries=True),
     _change("write_bytes", lambda a: a.write_bytes("/new", noise(3000))),
-    _change("write_bytes big", lambda a: a.write_bytes("/new", noise(1_200_000))),
+    _change("write_bytes big", lambda a: a.write_bytes("/new", noise(1_400_000))),
     _change("write_bytes over", lambda a: a.write_bytes("/dir/big", noise(20_000, 9))),
     _change("write_text", lambda a: a.write_text("/dir/small", "text")),
     _change("truncate", lambda a: a.truncate("/dir/big", 5)),

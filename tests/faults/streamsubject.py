@@ -82,7 +82,7 @@ class ManagerSubject(Subject):
         cool_container(opened.container)
 
     def prepared(self) -> Disk:
-        """A container with something in it, some of it not synced, as a killed writer leaves it."""
+        """What a killed writer leaves: something in it, some of it not synced."""
         disk = Disk()
         with silent():
             manager = self.open(RecordingDevice(disk), "x")

@@ -7,6 +7,7 @@ import io
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from unittest import mock
 
 import pytest
 
@@ -14,6 +15,7 @@ import archive7.device
 from archive7 import Archive, FullError
 from archive7.device import FileDevice
 from archive7.errors import ClosedError, PathError
+from archive7.slots import SlotTable
 from tests.devices import Fault, FaultingDevice, RecordingDevice
 from tests.disk import Disk
 from tests.faults.archivesubject import ArchiveSubject, prepared
@@ -173,3 +175,99 @@ def test_locks_go_back_where_an_archive_cannot_be_made() -> None:
     with pytest.raises(OSError, match="Input/output"):
         open_archive(device, "x")
     assert not any(disk.grips.values())
+
+
+def _failing(device: FaultingDevice) -> None:
+    device.arm("pwrite", 1, Fault.FULL, persistent=True)
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_flush_that_failed_does_not_succeed_without_the_data(
+    archive: Archive, device: FaultingDevice, buffering: int
+) -> None:
+    before = archive.read_bytes("/dir/big")
+    file = archive.open("/dir/big", "r+b", buffering)
+    file.write(noise(9000, 8))
+    _failing(device)
+    with pytest.raises(FullError):
+        file.flush()
+    device.disarm()
+    with pytest.raises(ClosedError, match="thrown away"):
+        file.flush()
+    file.close()
+    assert archive.read_bytes("/dir/big") == before
+    assert_sound(archive)
+
+
+def test_a_file_that_was_cut_is_not_written_over_its_old_version(
+    archive: Archive, device: FaultingDevice
+) -> None:
+    """The cut was thrown away with the write that failed; the buffer still had data."""
+    before = archive.read_bytes("/dir/big")
+    file = archive.open("/dir/big", "wb")
+    _failing(device)
+    file.write(b"new")
+    with pytest.raises(FullError):
+        file.flush()
+    device.disarm()
+    with pytest.raises(ClosedError, match="thrown away"):
+        file.write(noise(70_000))
+    file.close()
+    assert archive.read_bytes("/dir/big") == before
+
+
+def test_one_file_does_not_lose_what_it_has_written_by_the_failure_of_another(
+    archive: Archive, device: FaultingDevice
+) -> None:
+    before = archive.read_bytes("/dir/big")
+    one, other = archive.open("/dir/big", "r+b", 0), archive.open("/late", "r+b", 0)
+    one.write(b"handed over")
+    _failing(device)
+    with pytest.raises(FullError):
+        other.write(noise(70_000))
+    device.disarm()
+    with pytest.raises(ClosedError, match="thrown away"):
+        one.write(b" and more")
+    with pytest.raises(ClosedError, match="thrown away"):
+        one.close()
+    other.close()
+    assert archive.read_bytes("/dir/big") == before
+    assert_sound(archive)
+
+
+def test_a_write_that_failed_succeeds_later_where_nothing_else_was_lost(
+    archive: Archive, device: FaultingDevice
+) -> None:
+    file = archive.open("/dir/big", "r+b", 0)
+    file.write(noise(70_000, 1))
+    file.flush()
+    _failing(device)
+    with pytest.raises(FullError):
+        file.write(noise(70_000, 2))
+    device.disarm()
+    file.write(noise(70_000, 2))
+    file.close()
+    assert archive.read_bytes("/dir/big") == noise(70_000, 1) + noise(70_000, 2)
+    assert_sound(archive)
+
+
+def test_slots_that_were_never_written_do_not_count(archive: Archive) -> None:
+    """No memory between the choice of slots and their writing."""
+    with mock.patch.object(SlotTable, "append", side_effect=MemoryError):
+        archive.mkdir("/fine")  # takes free slots
+    take = SlotTable.take
+
+    def failing(table: SlotTable, count: int) -> Any:
+        take(table, count)
+        table.append(8)
+        raise MemoryError
+
+    with mock.patch.object(SlotTable, "take", failing), pytest.raises(MemoryError):
+        archive.write_bytes("/new", noise(9000))
+    archive.mkdir("/dir/after")
+    assert_sound(archive)
+    device = archive._container.device
+    assert isinstance(device, FaultingDevice)
+    assert isinstance(device.inner, RecordingDevice)
+    again = open_archive(RecordingDevice(device.inner.disk.copy()), "r")
+    assert again.isdir("/dir/after")
