@@ -30,7 +30,7 @@ from .reserve import Reserve
 from .root import Root, first_root, slot_offset
 from .savepoint import Savepoint
 from .slots import SlotTable
-from .snapshot import Snapshot
+from .snapshot import Snapshot, Work
 from .superblock import Superblock
 from .tail import lower_tail
 
@@ -301,6 +301,7 @@ class Container(Snapshot):
         self.slots.is_tight = self.has_trash = self._is_settled = False
         self.root = root
         self._root_place = place
+        self.work = Work()
 
     def _fresh_limit(self) -> int:
         return min(_FRESH_MOST, max(_FRESH_LEAST, self.slots.count // 10))

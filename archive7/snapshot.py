@@ -59,6 +59,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_end_in_child)
 
 
+class Work:
+    """What was changed between two commits; whoever changed something keeps it to ask.
+
+    Attributes:
+        is_lost: a failure has thrown it away.
+    """
+
+    is_lost = False
+
+
 class Snapshot:
     """Sealed blocks on a device under one root.
 
@@ -72,8 +82,7 @@ class Snapshot:
         streams, header, kind: records of the special streams, archive header, kind of manager.
         is_blanking: what was freed is to be overwritten.
         generation: rises when the working state was thrown away.
-        losses: rises when that was because something failed: whoever had written something that
-            was not committed, and nobody asked, has to be told.
+        work: what is not committed yet.
         recovered: what opening left behind, or None.
         is_busy: a thread that holds the lock is in the middle of something; only a finalizer or a
             signal handler can see it set.
@@ -92,7 +101,8 @@ class Snapshot:
         self.device = device
         self.superblock = superblock
         self.lock = threading.RLock()
-        self.generation = self.losses = 0
+        self.generation = 0
+        self.work = Work()
         self.recovered: Recovered | None = None
         self.is_busy = False
         self.late: list[Callable[[], None]] = []
@@ -241,6 +251,11 @@ class Snapshot:
             raise SnapshotExpiredError(
                 f"commit {self.root.number} was overwritten meanwhile: call refresh() and retry"
             )
+
+    def lose_work(self) -> None:
+        """Something failed: what is not committed is thrown away, though nobody asked for it."""
+        self.work.is_lost = True
+        self.work = Work()
 
     def abandon(self) -> None:
         """In a forked child: nothing can be used any more."""

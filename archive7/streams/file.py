@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ..snapshot import Work
     from .stream import BaseStream
 
 _MODES: Final = {mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")}
@@ -49,7 +50,7 @@ class VirtualFileObject(io.RawIOBase):
     is_wrapped = False  # a buffered object closes this one
     is_ending = False  # it is being closed
     _kind = "r"
-    _losses = 0  # of the container when `_has_written` was set
+    _work: Work | None = None  # what was written last belongs to it
     _on_flush: Callable[[], None] | None = None
     _room = _NOTHING  # what the last `read` filled: the next is often as long
 
@@ -294,15 +295,14 @@ class VirtualFileObject(io.RawIOBase):
 
     def _note_written(self) -> None:
         """The stream has something that no commit has."""
-        if not self._has_written:
-            self._has_written, self._losses = True, self._container.losses
+        self._has_written, self._work = True, self._container.work
 
     def _check_lost(self) -> None:
         """Raise ClosedError where a failure has thrown away what was written.
 
         What comes next would stand beside a gap, or in the version before.
         """
-        if self._has_written and self._losses != self._container.losses:
+        if self._has_written and self._work is not None and self._work.is_lost:
             raise ClosedError(
                 f"what was written to {self.name!r} was thrown away with what failed: open it anew"
             )

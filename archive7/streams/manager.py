@@ -318,7 +318,7 @@ class StreamManager(BaseStreamManager):
             self.flush()
             return self.container.commit(durable=durable)
         except BaseException:
-            self.container.losses += 1
+            self.container.lose_work()
             self.rollback()
             raise
         finally:
