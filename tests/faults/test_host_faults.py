@@ -175,7 +175,11 @@ class Trial:
         found = {}
         for path in sorted(self.folder.rglob("*")):
             name = str(path.relative_to(self.folder))
-            if name.startswith("source") or name.endswith("report.json") or path.is_dir():
+            if (
+                name.startswith("source")
+                or name.endswith("report.json")
+                or (path.is_dir() and not path.is_symlink())
+            ):
                 continue
             if name != "vault.ar7":
                 found[name] = os.readlink(path) if path.is_symlink() else path.read_bytes()
