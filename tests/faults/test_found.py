@@ -271,3 +271,24 @@ def test_slots_that_were_never_written_do_not_count(archive: Archive) -> None:
     assert isinstance(device.inner, RecordingDevice)
     again = open_archive(RecordingDevice(device.inner.disk.copy()), "r")
     assert again.isdir("/dir/after")
+
+
+def test_a_folder_that_cannot_be_asked_is_not_imported_as_a_file(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(b"data")
+    real, asked = os.stat, []
+
+    def failing(path: Any, **options: Any) -> os.stat_result:
+        if str(path) == str(tmp_path / "source") and not asked:
+            asked.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        archive.import_tree(tmp_path / "source", "/imported")
+    assert not archive.exists("/imported")
+    archive.import_tree(tmp_path / "source", "/imported")
+    assert archive.listdir("/imported") == ["file"]
