@@ -34,7 +34,7 @@ help:
 	@echo 'make format       let ruff format and fix what it can'
 	@echo 'make docs         test the documents, write build/docs/*.html'
 	@echo 'make bench        Archive7 beside its peers (bench-large: up to 10^6 files)'
-	@echo 'make crash        the crash tests, then 1,000,000 crash states more (CRASH_ARGS)'
+	@echo 'make crash        crashes and faults, then 1,000,000 crash states more (CRASH_ARGS)'
 	@echo 'make fuzz         mutated containers for a minute (FUZZ_ARGS)'
 	@echo 'make soak         the tests that run for long'
 	@echo 'make install      bring the package in $(VENV) up to date'
@@ -79,7 +79,7 @@ bench-large: $(VENV)/.stamp-bench $(PACKAGE)
 	$(if $(BENCH_CASES),$(BIN)/pytest bench -W default -m large $(PYTEST_ARGS))
 
 crash: $(VENV)/.stamp-test $(PACKAGE)
-	$(BIN)/pytest tests/crash -s -m 'not soak and not large' $(PYTEST_ARGS)
+	$(BIN)/pytest tests/crash tests/faults -s -m 'not soak and not large' $(PYTEST_ARGS)
 	$(BIN)/python tests/crash/run.py $(CRASH_ARGS)
 
 fuzz: $(VENV)/.stamp-test $(PACKAGE)

@@ -32,7 +32,7 @@ from .reserve import Reserve
 from .root import Ring, Root, first_root, slot_offset
 from .savepoint import Savepoint
 from .slots import SlotTable
-from .snapshot import ciphers_of
+from .snapshot import Work, ciphers_of
 from .superblock import Superblock, encode, write_copies
 from .tail import lower_tail
 
@@ -293,6 +293,7 @@ class Container(DurableState):
         self.slots.is_tight = self.has_trash = self._is_settled = False
         self.root = root
         self._root_place = place
+        self.work = Work()
 
     def _fresh_limit(self) -> int:
         return min(_FRESH_MOST, max(_FRESH_LEAST, self.slots.count // 10))

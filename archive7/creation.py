@@ -159,12 +159,26 @@ def create_container(
     if isinstance(target, str | os.PathLike):
         return _create_file(Path(os.path.realpath(target)), secrets, replace, chosen)
     device = device_of(target, readonly=False)
-    if device.size():
-        if not replace:
-            raise ExistsError(17, "the file object is not empty", device.name)
-        require_ours(device)
-        device.truncate(0)
-    return _fill(device, secrets, chosen)
+    try:
+        if device.size():
+            if not replace:
+                raise ExistsError(17, "the file object is not empty", device.name)
+            require_ours(device)
+            device.truncate(0)
+        return _fill_or_empty(device, secrets, chosen)
+    except BaseException:
+        device.close()
+        raise
+
+
+def _fill_or_empty(device: Device, secrets: Secrets, options: Options) -> Container:
+    """Fill an empty device; empty it again if that fails, so that it can be tried once more."""
+    try:
+        return _fill(device, secrets, options)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what is raised is why it failed
+            device.truncate(0)
+        raise
 
 
 def device_of(target: Target, *, readonly: bool) -> Device:
@@ -230,7 +244,8 @@ def _create_file(path: Path, secrets: Secrets, replace: bool, options: Options) 
         raise
     finally:
         if old is not None:
-            old.close()
+            with contextlib.suppress(OSError):  # nothing was written to it
+                old.close()
     return container
 
 

@@ -118,14 +118,17 @@ class FileDevice(Device):
         if create:
             flags |= os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self.path, flags | _BINARY, 0o600)
-        self.locks = FileLocks(self._descriptor)
-        status = os.fstat(self._descriptor)
-        self.identity = status.st_dev, status.st_ino
         self._unsent = (0, 0)  # begin and end of what was written in a row, not started yet
-        if stat.S_ISDIR(status.st_mode):
+        try:
+            self.locks = FileLocks(self._descriptor)
+            status = os.fstat(self._descriptor)
+            self.identity = status.st_dev, status.st_ino
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.name)
+            _devices.add(self)
+        except BaseException:
             self.close()
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.name)
-        _devices.add(self)
+            raise
 
     def lock_writer(self) -> None:
         """Become the one writer.  Raises LockedError at once if there is another."""
@@ -214,7 +217,10 @@ class FileDevice(Device):
 
     def truncate(self, size: int) -> None:
         self._refuse_readonly()
-        os.ftruncate(self._open(), size)
+        try:
+            os.ftruncate(self._open(), size)
+        except OSError as error:
+            _raise_full(error, self.name)
 
     def size(self) -> int:
         return os.fstat(self._open()).st_size
@@ -361,7 +367,10 @@ class ObjectDevice(Device):
 
     def truncate(self, size: int) -> None:
         self._refuse_readonly()
-        self._target.truncate(size)
+        try:
+            self._target.truncate(size)
+        except OSError as error:
+            _raise_full(error, self.name)
         if self.size() < size:  # io.BytesIO does not grow
             self.pwrite(b"\0", size - 1)
 

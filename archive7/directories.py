@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from .entry import DIRECTORY, FILE, LINK
+from .errors import PathError
 from .files import Files
 from .filesystem import Filesystem
 from .listing import Scan, walk
@@ -108,7 +109,7 @@ class Directories(Files):
     def _type(self, path: PathLike, follow: bool = True) -> bytes | None:
         try:
             return self._filesystem.locate(path, follow=follow).type
-        except (OSError, ValueError):
+        except (PathError, ValueError):  # not what the device raises: that says nothing
             return None
 
     def exists(self, path: PathLike) -> bool:

@@ -80,6 +80,12 @@ def _hand_over(file: io.BufferedWriter | io.BufferedRandom) -> None:
             raise
 
 
+def _end(file: _Writer | _Random) -> None:
+    """Tell the raw file that it is being closed; the flush comes before that."""
+    if not file.closed and isinstance(file.raw, VirtualFileObject):
+        file.raw.is_ending = True
+
+
 def _waits(file: _Writer | _Random) -> bool:
     """Whether a finalizer came to a buffer before it came to the text object over it."""
     waits = file.is_wrapped and getattr(file, "_finalizing", False)
@@ -95,6 +101,7 @@ class _Writer(io.BufferedWriter):
 
     def close(self) -> None:
         if not _waits(self):
+            _end(self)
             super().close()
 
     def flush(self) -> None:
@@ -109,6 +116,7 @@ class _Random(io.BufferedRandom):
 
     def close(self) -> None:
         if not _waits(self):
+            _end(self)
             super().close()
 
     def flush(self) -> None:

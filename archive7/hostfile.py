@@ -12,7 +12,7 @@ import io
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from .hostfolder import NO_FOLLOW, Descent
@@ -79,7 +79,8 @@ class HostFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
+        with suppress(OSError):  # nothing was written to it
+            os.close(self.descriptor)
 
     def read(self) -> bytes:
         """All of a small file, or a byte more if it has grown."""

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 HAS_DIR_FD: Final = (
@@ -58,7 +58,7 @@ class Descent:
         self.where: dict[str, Any] = {}
         if HAS_DIR_FD and is_held:
             descriptor = os.open(top or os.curdir, _FOLDER)
-            self._folders.append(_Folder(top, descriptor, os.fstat(descriptor)))
+            self._folders.append(_folder_of(top, descriptor))
         else:
             self._folders.append(_Folder(top, None, os.stat(top or os.curdir)))
         self._stand()
@@ -115,11 +115,7 @@ class Descent:
                 raise self._no_folder(name) from None
             error.filename = self.path(name)
             raise
-        try:
-            return _Folder(name, descriptor, os.fstat(descriptor))
-        except BaseException:
-            os.close(descriptor)
-            raise
+        return _folder_of(name, descriptor)
 
     @contextmanager
     def leaving(self) -> Iterator[int | str]:
@@ -200,12 +196,22 @@ class Descent:
     def _let_go(folder: _Folder) -> None:
         if folder.descriptor is not None:
             descriptor, folder.descriptor = folder.descriptor, None
-            os.close(descriptor)
+            with suppress(OSError):  # nothing was written to it
+                os.close(descriptor)
 
     def close(self) -> None:
         """Close all descriptors."""
         for folder in self._folders:
             self._let_go(folder)
+
+
+def _folder_of(name: str, descriptor: int) -> _Folder:
+    """The folder that a descriptor is of, which is closed if it cannot be asked."""
+    try:
+        return _Folder(name, descriptor, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def is_junction(status: os.stat_result) -> bool:

@@ -58,7 +58,7 @@ def import_tree(
             raise TransactionError("inside a transaction: import without commit_every=")
     os.lstat(origin)
     top, names = origin, None
-    if not os.path.isdir(origin):
+    if not _is_folder(origin):
         top, name = os.path.split(origin)
         names = [name]
     total = _size_of(filesystem, top, names, wishes) if wishes.progress is not None else 0
@@ -70,6 +70,14 @@ def import_tree(
     finally:
         descent.close()
     return report.done
+
+
+def _is_folder(path: str) -> bool:
+    """Whether a path of the host leads to a folder; what cannot be asked is none of both."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 def _ignore(_path: str, _reason: str) -> None:

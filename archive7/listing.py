@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from .entry import DIRECTORY, FILE, LINK
+from .errors import PathError
 
 
 class Listed(Protocol):
@@ -127,7 +128,10 @@ def walk(
     onerror: Callable[[OSError], object] | None,
     followlinks: bool,
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`; a directory may be emptied or pruned while it is walked."""
+    """As `os.walk`; a directory may be emptied or pruned while it is walked.
+
+    Without `onerror` an error of the device is raised: only what is not there is passed over.
+    """
     waiting: list[str | tuple[str, list[str], list[str]]] = [top]
     while waiting:
         here = waiting.pop()
@@ -139,6 +143,8 @@ def walk(
         except OSError as error:
             if onerror is not None:
                 onerror(error)
+            elif not isinstance(error, PathError):  # of the device: what is there is not known
+                raise
             continue
         folders = {entry.name for entry in entries if _is_folder(entry)}
         links = {entry.name for entry in entries if entry.is_symlink()}
@@ -159,7 +165,7 @@ def _is_folder(entry: DirEntry) -> bool:
     """Whether a walk goes into an entry; a loop of links is none."""
     try:
         return entry.is_dir()
-    except OSError:
+    except PathError:
         return False
 
 

@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, Protocol, TextIO, overload
 
-from .errors import UsageError
+from .errors import PathError, UsageError
 from .paths import PathLike, path_text
 
 try:
@@ -240,7 +240,7 @@ class ArchivePath:
         """Where a link leads; None for anything else, or nothing."""
         try:
             return PurePosixPath(self._archive.readlink(path))
-        except OSError:
+        except PathError:
             return None
 
     # --- files

@@ -273,7 +273,7 @@ class Paths:
         """Whether a path leads to a directory."""
         try:
             return self.locate(path).type == DIRECTORY
-        except (OSError, ValueError):
+        except (errors.PathError, ValueError):
             return False
 
     def directory(self, path: PathLike) -> bytes:

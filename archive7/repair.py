@@ -68,9 +68,13 @@ def repair(
 def _overlay(source: Target) -> OverlayDevice:
     """A writable view of an archive that stays as it is, and as a reader what it needs."""
     device = device_of(source, readonly=True)
-    with contextlib.suppress(OSError):  # no permission to lock: as any reader
-        device.locks.take(Lock.READERS, shared=True)
-    return OverlayDevice(device)
+    try:
+        with contextlib.suppress(OSError):  # no permission to lock: as any reader
+            device.locks.take(Lock.READERS, shared=True)
+        return OverlayDevice(device)
+    except BaseException:
+        device.close()
+        raise
 
 
 class Repairer:

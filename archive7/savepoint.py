@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .map import Entry
+from .slots import SlotMark
 
 
 class Savepoint(NamedTuple):
@@ -14,7 +15,7 @@ class Savepoint(NamedTuple):
     top: Entry
     changes: dict[int, bytes]
     used: int
-    slots: tuple[int, int, int]
+    slots: SlotMark
     positions: tuple[int, int]
     streams: tuple[bytes, ...]
     header: bytes

@@ -181,6 +181,7 @@ class Session:
         if self._depth:
             self._is_doomed = True
         elif not self.closed:
+            self._container.lose_work()
             self._roll_back()
 
     def _commit(self, *, durable: bool = False) -> int:

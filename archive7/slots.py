@@ -27,6 +27,7 @@ _LITTLE: Final = 256  # slots (1 MiB): less than this much free is not looked fo
 _PART: Final = 64  # of the slots is as little
 
 Extent = tuple[int, int]  # first slot, count
+SlotMark = tuple[int, int, int, int]  # what `SlotTable.mark` tells
 
 
 class SlotTable:
@@ -51,6 +52,7 @@ class SlotTable:
         self.is_tight = False  # the disc is full: use the last free slot before appending
         self.fresh_count = 0  # handed out by the transaction under way
         self.handed_count = 0  # and by commits since the last durable one
+        self._end = len(self._table)  # behind the last slot of the last commit
 
     @property
     def count(self) -> int:
@@ -231,16 +233,22 @@ class SlotTable:
 
     # --- transactions
 
-    def mark(self) -> tuple[int, int, int]:
+    def mark(self) -> SlotMark:
         """Where the transaction stands, for `undo`."""
-        return len(self.fresh), len(self._released), self.fresh_count
+        return len(self.fresh), len(self._released), self.fresh_count, len(self._table)
 
-    def undo(self, mark: tuple[int, int, int] = (0, 0, 0)) -> None:
-        """Free what was handed out since `mark`, forget what was released since."""
-        fresh, released, self.fresh_count = mark
+    def undo(self, mark: SlotMark | None = None) -> None:
+        """Free what was handed out since `mark`, forget what was released since.
+
+        Slots that were new at the end of the file go: they may never have been written.
+        """
+        fresh, released, self.fresh_count, end = mark or (0, 0, 0, self._end)
         for first, count in self.fresh[fresh:]:
             self._free(range(first, first + count), _FRESH)
         del self.fresh[fresh:], self._released[released:]
+        self.free_count -= self._table.count(_FREE, end)
+        del self._table[end:]
+        self._cursor = min(self._cursor, len(self._table))
 
     def commit(self, number: int) -> None:
         """Commit `number` refers to what was handed out and no longer to what was released."""
@@ -257,6 +265,7 @@ class SlotTable:
         self._handed += self.fresh
         self.handed_count += self.fresh_count
         self.fresh, self._released, self.fresh_count = [], [], 0
+        self._end = len(table)
 
     def durable(self) -> None:
         """Every commit so far is durable: nothing is handed out since."""
@@ -299,6 +308,7 @@ class SlotTable:
     def close_reserve(self, first: int, count: int) -> None:
         """Keep slots back again that `open_reserve` freed and a rollback gave back."""
         self._table += bytes(max(0, first + count - len(self._table)))  # the end may be cut
+        self._end = max(self._end, first + count)
         for slot in range(first, first + count):
             if self._table[slot] == _FREE:
                 self._table[slot] = _USED
@@ -322,6 +332,7 @@ class SlotTable:
         size = self.tail()
         if size and size >= at_least:
             del self._table[len(self._table) - size :]
+            self._end = min(self._end, len(self._table))
             self.free_count -= size
             self._cursor = min(self._cursor, len(self._table))
             return size

@@ -75,6 +75,16 @@ def ciphers_of(superblock: Superblock, master: Buffer) -> tuple[BlockCipher, ...
     return data, node, root
 
 
+class Work:
+    """What was changed between two commits; whoever changed something keeps it to ask.
+
+    Attributes:
+        is_lost: a failure has thrown it away.
+    """
+
+    is_lost = False
+
+
 class Snapshot:
     """Sealed blocks on a device under one root.
 
@@ -92,6 +102,7 @@ class Snapshot:
         streams, header, kind: records of the special streams, archive header, kind of manager.
         is_blanking: what was freed is to be overwritten.
         generation: rises when the working state was thrown away.
+        work: what is not committed yet.
         recovered: what opening left behind, or None.
         is_busy: a thread that holds the lock is in the middle of something; only a finalizer or a
             signal handler can see it set.
@@ -112,6 +123,7 @@ class Snapshot:
         self.master = bytearray(master)
         self.lock = threading.RLock()
         self.generation = 0
+        self.work = Work()
         self.recovered: Recovered | None = None
         self.is_busy = False
         self.is_authenticated = True
@@ -317,6 +329,11 @@ class Snapshot:
             raise SnapshotExpiredError(
                 f"commit {self.root.number} was overwritten meanwhile: call refresh() and retry"
             )
+
+    def lose_work(self) -> None:
+        """Something failed: what is not committed is thrown away, though nobody asked for it."""
+        self.work.is_lost = True
+        self.work = Work()
 
     def abandon(self) -> None:
         """In a forked child: nothing can be used any more."""

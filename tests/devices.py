@@ -161,27 +161,55 @@ class Fault(Enum):
 
     EIO = "input/output error, nothing done"
     FULL = "no space left, nothing done"
+    EINTR = "interrupted system call, nothing done"
+    CROWDED = "no space left after a part was written"
     SHORT = "input/output error after a part was written"
     LATE = "input/output error though everything was written"
     INTERRUPT = "KeyboardInterrupt"
     MEMORY = "MemoryError"
 
 
+class FaultingLocks:
+    """The locks of another device, some calls of which fail."""
+
+    def __init__(self, device: FaultingDevice) -> None:
+        self._device, self._inner = device, device.inner.locks
+        self.can_query = self._inner.can_query
+
+    def take(self, lock: Lock, *, shared: bool) -> bool:
+        self._device.meet("take", lock)
+        return self._inner.take(lock, shared=shared)
+
+    def release(self, lock: Lock) -> None:
+        self._device.meet("release", lock)
+        self._inner.release(lock)
+
+    def held_by_others(self, lock: Lock) -> bool | None:
+        self._device.meet("held", lock)
+        return self._inner.held_by_others(lock)
+
+
+_ENDLESS = 200_000  # calls after which something is tried over and over
+
+
 class FaultingDevice(Device):
     """Another device, some calls of which fail.
 
     Attributes:
-        counts: calls so far by kind (pread, pwrite, sync, truncate, size).
+        counts: calls so far by kind (pread, pwrite, sync, truncate, size; of locks take, release,
+            held).  A pread_into is a pread.
         fired: how many calls have failed.
+        fired_at: kind and offset (or lock) of each.
     """
 
     def __init__(self, inner: Device, rng: random.Random | None = None) -> None:
         self.inner = inner
         self.name = inner.name
         self.is_readonly = inner.is_readonly
-        self.locks = inner.locks
+        self.locks = FaultingLocks(self)
         self.counts: Counter[str] = Counter()
         self.fired = 0
+        self.fired_at: list[tuple[str, int]] = []
         self._rng = rng or random.Random(0)
         self._plan: tuple[str, int, Fault, bool, Callable[[int], bool]] | None = None
 
@@ -210,6 +238,7 @@ class FaultingDevice(Device):
         self.counts[kind] += 1
         if self._plan is None:
             return None
+        assert self.counts.total() < _ENDLESS, "tried over and over"
         wanted, at, fault, persistent, where = self._plan
         if wanted != kind or not where(offset):
             return None
@@ -218,7 +247,14 @@ class FaultingDevice(Device):
             return None
         self._plan = self._plan if persistent else None
         self.fired += 1
+        self.fired_at.append((kind, offset))
         return fault
+
+    def meet(self, kind: str, offset: int) -> None:
+        """Raise if a call of `kind` has to fail now."""
+        fault = self._is_due(kind, offset)
+        if fault:
+            self._fail(fault)
 
     def _fail(self, fault: Fault) -> NoReturn:
         match fault:
@@ -226,22 +262,26 @@ class FaultingDevice(Device):
                 raise KeyboardInterrupt
             case Fault.MEMORY:
                 raise MemoryError
-            case Fault.FULL:
+            case Fault.EINTR:
+                raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), self.name)
+            case Fault.FULL | Fault.CROWDED:
                 raise FullError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
             case _:
                 raise OSError(errno.EIO, os.strerror(errno.EIO), self.name)
 
     def pread(self, size: int, offset: int) -> bytes:
-        fault = self._is_due("pread", offset)
-        if fault:
-            self._fail(fault)
+        self.meet("pread", offset)
         return self.inner.pread(size, offset)
+
+    def pread_into(self, room: memoryview, offset: int) -> int:
+        self.meet("pread", offset)
+        return self.inner.pread_into(room, offset)
 
     def pwrite(self, data: Buffer, offset: int) -> None:
         fault = self._is_due("pwrite", offset)
         if fault is Fault.LATE:
             self.inner.pwrite(data, offset)
-        if fault is Fault.SHORT:
+        if fault in (Fault.SHORT, Fault.CROWDED):
             part = self._rng.randrange(0, len(data), SECTOR)
             if part:
                 self.inner.pwrite(bytes(data)[:part], offset)
@@ -268,9 +308,7 @@ class FaultingDevice(Device):
         self.inner.truncate(size)
 
     def size(self) -> int:
-        fault = self._is_due("size", 0)
-        if fault:
-            self._fail(fault)
+        self.meet("size", 0)
         return self.inner.size()
 
     def close(self) -> None:

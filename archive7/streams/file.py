@@ -6,6 +6,7 @@ Owns position and mode of one open file.  May assume a stream.  Promises: behave
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ..snapshot import Work
     from .stream import BaseStream
 
 _MODES: Final = {mode + plus: (mode, plus) for mode in ("r", "w", "x", "a") for plus in ("", "+")}
@@ -44,9 +46,11 @@ class VirtualFileObject(io.RawIOBase):
 
     # What the finalizer meets where `__init__` raised or was not called.
     name = ""
-    _is_made = _has_written = _can_read = _can_write = False
+    _is_made = _has_written = _is_told = _can_read = _can_write = False
     is_wrapped = False  # a buffered object closes this one
+    is_ending = False  # it is being closed
     _kind = "r"
+    _work: Work | None = None  # what was written last belongs to it
     _on_flush: Callable[[], None] | None = None
     _room = _NOTHING  # what the last `read` filled: the next is often as long
 
@@ -85,7 +89,8 @@ class VirtualFileObject(io.RawIOBase):
         if kind == "a":
             self._position = stream.len
         self._can_read, self._can_write = self._is_readable, self._is_writable
-        self._has_written = kind != "r"  # making or cutting a file is a change, too
+        if kind != "r":  # making or cutting a file is a change, too
+            self._note_written()
         self._is_made = True
 
     @property
@@ -235,7 +240,6 @@ class VirtualFileObject(io.RawIOBase):
                 self._position = self._stream.len
             size = self._change(self._stream.write, self._position, view)
             self._position += size
-            self._has_written = True
         return size
 
     def _write_late(self, view: memoryview) -> int:
@@ -247,7 +251,6 @@ class VirtualFileObject(io.RawIOBase):
             if not self._stream.is_closed:
                 at = self._stream.len if position is None else position
                 self._change(self._stream.write, at, data)
-                self._has_written = True
 
         self._container.late.append(write)
         self._position += len(data)
@@ -264,25 +267,45 @@ class VirtualFileObject(io.RawIOBase):
             if self._container.is_busy:
                 self._refuse_reentry()
             self._change(self._stream.truncate, length)
-            self._has_written = True
         return length
 
     def _change(self, change: Callable[..., int], *args: object) -> int:
         """Change the stream; what fails half-way is reported before it is raised.
 
+        An interrupted call gets another errno: what was written before is thrown away with it.
         A stream that a rollback has closed was not changed: that is no failure of others.
         """
+        self._check_lost()
         container = self._container
         was_busy, container.is_busy = container.is_busy, True
         try:
-            return change(*args)
-        except BaseException:
+            done = change(*args)
+        except BaseException as error:
             container.is_busy = was_busy
+            self._is_told = True
             if self._on_error is not None and not self._stream.is_closed:
                 self._on_error()
+            if isinstance(error, InterruptedError):  # the buffers of `io` would go on behind it
+                raise OSError(errno.EIO, "writing was interrupted", self.name) from error
             raise
         finally:
             container.is_busy = was_busy
+        self._note_written()
+        return done
+
+    def _note_written(self) -> None:
+        """The stream has something that no commit has."""
+        self._has_written, self._work = True, self._container.work
+
+    def _check_lost(self) -> None:
+        """Raise ClosedError where a failure has thrown away what was written.
+
+        What comes next would stand beside a gap, or in the version before.
+        """
+        if self._has_written and self._work is not None and self._work.is_lost:
+            raise ClosedError(
+                f"what was written to {self.name!r} was thrown away with what failed: open it anew"
+            )
 
     # --- the position
 
@@ -319,7 +342,13 @@ class VirtualFileObject(io.RawIOBase):
 
     def _hand_over(self) -> None:
         if self._has_written and self._on_flush is not None:
-            self._on_flush()
+            if not (self.is_ending and self._is_told):  # else it was raised already
+                self._check_lost()
+            try:
+                self._on_flush()
+            except BaseException:
+                self._is_told = True
+                raise
             self._has_written = False
 
     def _later_or_now(self, action: Callable[[], None]) -> None:
@@ -342,6 +371,7 @@ class VirtualFileObject(io.RawIOBase):
                 self.is_wrapped = False
                 return
             self._dealloc_warn(self)
+        self.is_ending = True
         try:
             super().close()
         finally:

@@ -323,6 +323,7 @@ class StreamManager(BaseStreamManager):
             self.flush()
             return self.container.commit(durable=durable)
         except BaseException:
+            self.container.lose_work()
             self.rollback()
             raise
         finally:

@@ -26,7 +26,7 @@ if ROOT not in sys.path:
     sys.path.append(ROOT)  # behind the installed package
 
 import archive7  # noqa: E402 - after the path is right
-from archive7 import Archive, commit  # noqa: E402
+from archive7 import Archive, durability  # noqa: E402
 
 KEY = bytes(range(32))
 SUM = "/sum"
@@ -200,7 +200,7 @@ class Reader:
 def main() -> None:
     """Write or read."""
     what, path, number, board, rests = sys.argv[1:]
-    commit._REST_LIMIT = int(rests)
+    durability._REST_LIMIT = int(rests)
     warnings.simplefilter("ignore", archive7.RecoveredWarning)
     if what == "write":
         write(path, int(number), Board(Path(board)))

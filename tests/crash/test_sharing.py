@@ -21,7 +21,7 @@ import pytest
 
 import archive7
 from archive7 import SnapshotExpiredError
-from archive7.commit import _REST_LIMIT as REST_LIMIT
+from archive7.durability import _REST_LIMIT as REST_LIMIT
 from archive7.layout import BLOCK_SIZE
 from tests.crash.sharer import (
     ACKNOWLEDGED,
