@@ -10,7 +10,7 @@ from uuid import UUID
 from archive7 import Archive, ArchivePath, Delete, Q
 from tests.devices import RecordingDevice
 from tests.faults.engine import Row
-from tests.unit.archives import noise, open_archive
+from tests.unit.archives import KEY, noise, open_archive
 
 HOST = Path(__file__).parent.parent / "typing"  # a small tree
 _OWNER = UUID(int=5)
@@ -114,6 +114,11 @@ def _look(name: str, run: Any, *covers: str, **options: Any) -> Row:
     return Row(name, covers or (name.partition(" ")[0],), lambda a, _: run(a), states=1, **options)
 
 
+def _with_other_key(archive: Archive) -> None:
+    if "other" not in [info.label for info in archive.keys.list()]:
+        archive.keys.add(key=bytes(32), label="other")
+
+
 ARCHIVE_ROWS = [
     Row("open", ("open",), _update, states=3, is_loose=True, retries=True),
     _change("write_bytes", lambda a: a.write_bytes("/new", noise(3000))),
@@ -168,6 +173,14 @@ ARCHIVE_ROWS = [
     _look("check", lambda a: list(a.check())),
     _look("check quick", lambda a: list(a.check("quick"))),
     _look("compact", lambda a: a.compact(force=True).is_complete),
+    _look("receipt", lambda a: a.receipt()),
+    _look("guard_memory", lambda a: a.guard_memory()),
+    _look("keys list", lambda a: a.keys.list(), "keys"),
+    _look("keys add", _with_other_key, "keys", ends_session=True),
+    _look("keys remove", lambda a: (_with_other_key(a), a.keys.remove("other")), "keys",
+          ends_session=True),
+    _look("rekey", lambda a: a.rekey([] if a.info().is_rekeying else [KEY]).is_complete,
+          ends_session=True),
     _look("close", lambda a: a.close(), "close", "closed"),
     _look("with", lambda a: a.__enter__().__exit__(None, None, None), "__enter__", "__exit__",
           "check_open"),

@@ -61,6 +61,7 @@ class Row:
         is_loose: it leaves something uncommitted when it fails: that is rolled back first.
         retries: a file that stays open has a buffer, which closing it writes once more.
         rolls_back: what fails in a rollback leaves a container that writes no more.
+        ends_session: as documented, so does what fails once the superblock is being changed.
         mode: how the subject is opened.
         tolerates: faults in its calls may be swallowed, as documented.
     """
@@ -73,6 +74,7 @@ class Row:
     is_loose: bool = False
     retries: bool = False
     rolls_back: bool = False
+    ends_session: bool = False
     mode: str = "r+"
     tolerates: bool = False
 
@@ -363,6 +365,8 @@ class Trial:
     def _may_refuse(self) -> bool:
         """Whether the fault is one after which nothing can be written until the next opening."""
         if self.injection.is_persistent or self.row.rolls_back:  # a rollback was hit
+            return True
+        if self.row.ends_session:
             return True
         ring = range(RING_OFFSET, RING_OFFSET + RING_PLACES * BLOCK_SIZE)
         return any(
