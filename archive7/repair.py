@@ -23,6 +23,7 @@ from .inventory import UNREADABLE, Inventory, Step
 from .keyslots import Secrets
 from .layout import BLOCK_HEAD, DATA_SIZE, ID_SIZE, MAX_SPECIAL_STREAMS, STREAM
 from .locks import Lock
+from .map import entry_slot
 from .mending import RESCUE, RepairReport
 from .namecheck import names_agree
 from .namerepair import NameRepair
@@ -109,6 +110,7 @@ class Repairer:
                 f"the map is damaged ({damage.reason}), without it nothing follows: {RESCUE}",
                 block=damage.block,
             ) from damage
+        self._refuse_shared()
         manager = FilesystemStreamManager("", b"", container=container)
         with container.lock:
             was_busy, container.is_busy = container.is_busy, True
@@ -149,6 +151,21 @@ class Repairer:
             NameRepair(manager, self._report, self._streams, is_blind=self._is_blind).run()
 
     # --- space
+
+    def _refuse_shared(self) -> None:
+        """Refuse where two entries of the map have one slot: freeing one destroys the other."""
+        container = self._container
+        chart, (first, count) = container.blocks.map, container.root.reserve
+        seen = bytearray(container.slots.count + 1)
+        seen[first : first + count] = bytes([1]) * count
+        nodes = [entry_slot(entry) for _, _, entry, _ in chart.walk()]
+        for parts in ([nodes], (slots for _, slots in chart.leaves())):
+            for slot in (slot for part in parts for slot in part if 0 < slot < len(seen)):
+                if seen[slot]:
+                    raise CorruptError(
+                        f"the map has slot {slot} twice, so writing may destroy: {RESCUE}"
+                    )
+                seen[slot] = 1
 
     def _mend_space(self) -> None:
         """The count of used slots, the list of free positions."""
