@@ -202,6 +202,16 @@ class Inventory:
             leaf.claimed[at : at + size] = b"\1" * size
         return True
 
+    def claim_rest(self, position: int, count: int) -> None:
+        """Claim what of a run is there.  Cost: at most all leaves, however long the run is."""
+        first, last = position // FANOUT, (position + count - 1) // FANOUT
+        ordinals = range(first, last + 1)
+        for ordinal in ordinals if len(ordinals) < len(self._leaves) else list(self._leaves):
+            leaf, base = self._leaves.get(ordinal), ordinal * FANOUT
+            if leaf is not None:
+                for at in range(max(0, position - base), min(FANOUT, position + count - base)):
+                    leaf.claimed[at] |= leaf.streams[at] != ABSENT
+
     def disclaim(self, position: int, count: int) -> None:
         """Take a claim back."""
         for at in range(position, position + count):

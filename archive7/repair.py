@@ -322,8 +322,7 @@ class Repairer:
             for begin, count in Extents.decode(
                 encoded, STREAM.unpack(record)[1], STREAM.unpack(record)[3]
             ):
-                for position in range(begin, begin + count):
-                    self._inventory.claim(position, 1)
+                self._inventory.claim_rest(begin, count)
 
     # --- writing
 

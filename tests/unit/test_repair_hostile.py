@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import random
+from unittest import mock
 
 import pytest
 
 import archive7
 from archive7 import Archive, Archive7Error, CorruptError
+from archive7.inventory import Inventory
+from archive7.layout import DATA_SIZE, STREAM
 from archive7.map import entry_slot
+from archive7.streams.extents import Extents
+from archive7.streams.registry import encode_value, split
 from tests.fuzz.mutator import KEY, container, sealed
 
 
@@ -82,3 +87,30 @@ def test_mutated(whole: bytes, seed: int, part: int) -> None:
                 outcomes.append(repr((report.mended, report.lost, report.remaining)))
             assert apply or file.getvalue() == data
         assert outcomes[0] == outcomes[1]
+
+
+def test_record_that_counts_more_blocks_than_there_are(whole: bytes) -> None:
+    """It is told at once, not after a look at each of two billion positions."""
+    file = io.BytesIO(whole)
+    archive: Archive = archive7.open(file, "r+", key=KEY)
+    tree = archive._manager.registry.tree
+    key, value = next((k, v) for k, v in tree.items() if split(v)[0][16:20] > b"\0\0\0\1")
+    record, _, owner = split(value)
+    identity, begin, *_ = STREAM.unpack(record)
+    count = 2**31 - begin - 1
+    record = STREAM.pack(identity, begin, begin + count - 1, count, count * DATA_SIZE, 0)
+    tree.insert(key, encode_value(record, Extents([(begin, count)]).encode(), owner))
+    archive._manager.commit(durable=True)
+    archive._container.abandon()
+    archive._files.clear()
+    asked = 0
+
+    def counted(inventory: Inventory, position: int, count: int) -> bool:
+        nonlocal asked
+        asked += 1
+        assert asked < 10_000
+        return claim(inventory, position, count)
+
+    claim = Inventory.claim
+    with mock.patch.object(Inventory, "claim", counted):
+        assert archive7.repair(io.BytesIO(file.getvalue()), key=KEY).lost
