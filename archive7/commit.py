@@ -48,8 +48,8 @@ class Container(DurableState):
         superblock, master: as `keyslots` opened or made them.
         readonly: take a snapshot for reading.
         create: write the first root; `header` is its archive header.
-        confirmed: called by a writer once the roots have confirmed the superblock, before
-            anything else is written.
+        confirmed: called with the root that was taken once it has confirmed the superblock,
+            before anything is written.
 
     Raises: CorruptError, RollbackError; OSError of the device, never taken for damage.
     """
@@ -63,7 +63,7 @@ class Container(DurableState):
         readonly: bool = False,
         create: bool = False,
         header: bytes = bytes(ARCHIVE_HEADER.size),
-        confirmed: Callable[[], None] | None = None,
+        confirmed: Callable[[Root], None] | None = None,
     ) -> None:
         super().__init__(device, superblock, master, readonly=readonly)
         # told before the first commit of a session, so that it can add something
@@ -77,6 +77,8 @@ class Container(DurableState):
                 self._begin_new(header)
             elif readonly:
                 self._begin_reading()
+                if confirmed is not None:
+                    confirmed(self.root)
             else:
                 self._begin_writing(confirmed)
         except BaseException:
@@ -96,14 +98,14 @@ class Container(DurableState):
         self._settle(root, 0, None)
         self._say_recovered()
 
-    def _begin_writing(self, confirmed: Callable[[], None] | None) -> None:
+    def _begin_writing(self, confirmed: Callable[[Root], None] | None) -> None:
         raw = self.ring.raw()
         roots = self.ring.read(raw)
         choice = self._choose(roots)
         highest = max(root.number for root in roots.values())
         self._check_superblock(choice.root, roots)
         if confirmed is not None:  # settling may overwrite the roots of the epoch before
-            confirmed()
+            confirmed(choice.root)
         self._session = os.urandom(16)
         self._attach_writer(choice.root)
         self._start_numbers(highest)

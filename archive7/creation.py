@@ -23,6 +23,7 @@ from .errors import (
     ExistsError,
     FormatError,
     NotAnArchiveError,
+    RollbackError,
     UnauthenticatedError,
     UsageError,
     WrongKeyError,
@@ -30,6 +31,7 @@ from .errors import (
 from .keyslots import KdfCost, Secrets, wipe
 from .layout import ARCHIVE_HEADER, MAGIC, SLOTS_OFFSET
 from .locks import Lock, NoLocks
+from .root import Root
 from .superblock import create, write_copies
 from .unlock import Unlocked, read, rewrite_damaged_copy
 
@@ -89,12 +91,12 @@ def open_container(
 def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options) -> Container:
     unlocked = read(device, secrets, options.max_kdf_memory_kib)
     try:
-        is_proved = _is_proved(device, unlocked, options)
+        seen, is_proved = _is_proved(device, unlocked, options)
         if not is_readonly:
             require_authenticated(unlocked, options, is_proved=is_proved)
         container = Container(
             device, unlocked.superblock, unlocked.master, readonly=is_readonly,
-            confirmed=lambda: rewrite_damaged_copy(device, unlocked),
+            confirmed=lambda root: _confirm(device, unlocked, seen, root, is_readonly=is_readonly),
         )  # fmt: skip
         container.is_authenticated = unlocked.is_authenticated or is_proved
         container.opened_by = unlocked.slot.id
@@ -103,13 +105,25 @@ def _open(device: Device, secrets: Secrets, is_readonly: bool, options: Options)
         wipe(unlocked.master)
 
 
-def _is_proved(device: Device, unlocked: Unlocked, options: Options) -> bool:
-    """Look at an archive before it is used; whether that proves who made it."""
+def _confirm(
+    device: Device, unlocked: Unlocked, seen: Root | None, root: Root, *, is_readonly: bool
+) -> None:
+    """Before a writer writes, or a reader reads: is this what was looked at?"""
+    if seen is not None and (root.number < seen.number or (
+        root.number == seen.number and root.hash != seen.hash
+    )):  # fmt: skip
+        raise RollbackError("the file was put back to another state while it was opened")
+    if not is_readonly:
+        rewrite_damaged_copy(device, unlocked)
+
+
+def _is_proved(device: Device, unlocked: Unlocked, options: Options) -> tuple[Root | None, bool]:
+    """Look at an archive before it is used: its root, and whether that proves who made it."""
     if options.verify is None:
-        return False
+        return None, False
     container = Container(device, unlocked.superblock, unlocked.master, readonly=True)
     try:
-        return options.verify(container)
+        return container.root, options.verify(container)
     finally:
         container.forget_keys()
         with contextlib.suppress(OSError):  # as when it was taken
