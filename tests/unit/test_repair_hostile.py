@@ -65,10 +65,12 @@ def test_two_entries_with_one_slot(whole: bytes) -> None:
 
 
 def test_entry_behind_the_end(whole: bytes) -> None:
-    file = io.BytesIO(changed_map(whole, "behind"))
-    report = archive7.repair(file, key=KEY, apply=True)
-    assert report.is_sound, report.remaining
-    assert contents(file.getvalue()) == contents(whole)
+    data = changed_map(whole, "behind")
+    for apply in (False, True):
+        file = io.BytesIO(data)
+        with pytest.raises(CorruptError):
+            archive7.repair(file, key=KEY, apply=apply)
+        assert contents(file.getvalue()) == contents(whole)
 
 
 @pytest.mark.parametrize("part", range(4))
