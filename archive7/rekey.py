@@ -31,6 +31,7 @@ from .map import node_slots
 from .receipt import receipt_key
 from .superblock import Note, Superblock, info_bodies, notes, with_bodies, with_notes
 
+_RECEIPT_KEYS: Final = 32  # epochs before the present one whose receipts can be compared
 _STEP: Final = 8192  # blocks (32 MiB) in one commit
 Kept = str | bytes | Secrets
 
@@ -140,7 +141,7 @@ class NewKeyslots:
         info = with_notes(old.info, (), [slot.id for slot in old.slots])
         info = with_bodies(info, INFO_OLD_KEY, [OLD_KEY.pack(old.epoch, bytes(container.master))])
         receipts = [
-            *info_bodies(old.info, INFO_RECEIPT_KEY),
+            *info_bodies(old.info, INFO_RECEIPT_KEY)[1 - _RECEIPT_KEYS :],
             OLD_KEY.pack(old.epoch, receipt_key(old, container.master)),
         ]
         info = with_notes(with_bodies(info, INFO_RECEIPT_KEY, receipts), self.notes)

@@ -237,3 +237,19 @@ def test_items_of_later_versions_stay(path: Path) -> None:
         assert [note.slot for note in notes(container.superblock.info)] == [
             slot.id for slot in container.superblock.slots
         ]
+
+
+def test_receipts_of_the_last_epochs_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their keys do not fill the superblock."""
+    monkeypatch.setattr(rekey, "_RECEIPT_KEYS", 3)
+    file = io.BytesIO()
+    receipts = []
+    with open_archive(file, "x") as archive:
+        for _ in range(6):
+            receipts.append(archive.receipt())
+            archive.rekey([KEY])
+    for receipt in receipts[-3:]:
+        open_archive(file, expect=receipt).close()
+    for receipt in receipts[:3]:
+        with pytest.raises(archive7.ReceiptError):
+            open_archive(file, expect=receipt)
