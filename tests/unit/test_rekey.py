@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import archive7
-from archive7 import KdfCost, RekeyedError, Secrets, UsageError, WrongKeyError, keys
+from archive7 import KdfCost, RekeyedError, Secrets, UsageError, WrongKeyError, keys, rekey
 from archive7.crypto import KIND_DATA, block_cipher
 from archive7.layout import BLOCK_SIZE, RING_OFFSET, RING_PLACES
 from archive7.map import entry_slot
