@@ -323,42 +323,47 @@ class BlockStore(BlockReader):
         Returns: positions of blocks that do not open, or whose digest is wrong; they stay.
         """
         bad: list[int] = []
-        plains = self._opened(positions, openers, bad)
-        run = self._run
         good: list[int] = []
-
-        def taken() -> Iterator[Buffer]:
-            for position, plain in plains:
-                good.append(position)
-                yield plain
-
-        tags = self._cipher.seal_run(run, taken(), len(positions))[: len(good)]
+        plains = self._opened(positions, openers, good, bad)
+        tags = self._cipher.seal_run(self._run, plains, len(positions))[: len(good)]
+        if not good:
+            return bad
+        self.counts.opened += len(good)
         self.counts.sealed += len(good)
-        extents = self._place(len(good)) if good else []
+        extents = self._place(len(good))
         self.counts.written += len(good) * BLOCK_SIZE
         slots = [slot + i for slot, size in extents for i in range(size)]
-        self.map.set_many(good, slots, tags)
+        if good[-1] - good[0] == len(good) - 1:
+            self.map.set_run(good[0], slots, tags)
+        else:
+            self.map.set_many(good, slots, tags)
         return bad
 
     def _opened(
-        self, positions: Sequence[int], openers: tuple[OpenInto, OpenInto], bad: list[int]
-    ) -> Iterator[tuple[int, Buffer]]:
-        """The plaintexts of blocks with the digest of this commit; those that are bad left out."""
+        self,
+        positions: Sequence[int],
+        openers: tuple[OpenInto, OpenInto],
+        good: list[int],
+        bad: list[int],
+    ) -> Iterator[Buffer]:
+        """The plaintexts of blocks, with the digest of this commit, one after the other."""
         digest, size = self._cipher.digester(self.commit_number), self._cipher.digest_size
         entries = [self.map.get(position) for position in positions]
         (open_new, open_old), view, at = openers, memoryview(self._resealed), 0
+        data, place, told = view[_HEAD:], view[_DIGEST], view[_DIGEST][:size]
         for sealed in self._sealed_runs(entries):
+            block = memoryview(sealed)
             for start in range(0, len(sealed), BLOCK_SIZE):
-                position, entry = positions[at], entries[at]
+                position, tag = positions[at], entries[at][4:]
                 at += 1
-                if open_old(memoryview(sealed), start, entry[4:], view):
-                    found = digest(view[_HEAD:])
-                    if found[:size] == view[_DIGEST][:size]:
-                        view[_DIGEST] = found
-                        self.counts.opened += 1
-                        yield position, view
+                if open_old(block, start, tag, view):
+                    found = digest(data)
+                    if told == found[:size]:
+                        place[:] = found
+                        good.append(position)
+                        yield view
                         continue
-                elif open_new(memoryview(sealed), start, entry[4:], view):
+                elif open_new(block, start, tag, view):
                     continue
                 bad.append(position)
 
