@@ -77,6 +77,12 @@ def _export(archive: Archive, folder: Any) -> tuple[int, int, list[str]]:
     return done.files, done.bytes, sorted(str(p.relative_to(out)) for p in out.rglob("*"))
 
 
+def _backup(archive: Archive, folder: Any) -> int:
+    path = Path(folder.name) / "header"
+    archive.keys.export_header(path)
+    return path.stat().st_size
+
+
 def _folder(_: object) -> Any:
     return tempfile.TemporaryDirectory(prefix="archive7-faults-")
 
@@ -179,6 +185,9 @@ ARCHIVE_ROWS = [
     _look("keys add", _with_other_key, "keys", ends_session=True),
     _look("keys remove", lambda a: (_with_other_key(a), a.keys.remove("other")), "keys",
           ends_session=True),
+    _look("keys change", lambda a: a.keys.change(key=KEY, label="same") and None, "keys",
+          ends_session=True),
+    Row("keys export_header", ("keys",), _backup, _folder, states=1),
     _look("rekey", lambda a: a.rekey([] if a.info().is_rekeying else [KEY]).is_complete,
           ends_session=True),
     _look("close", lambda a: a.close(), "close", "closed"),

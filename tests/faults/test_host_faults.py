@@ -7,6 +7,7 @@ and the next try succeeds.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 import archive7
-from archive7.errors import ExistsError
+from archive7.errors import CorruptError, ExistsError, NotAnArchiveError
 from tests.devices import Fault
 from tests.faults.archivesubject import ArchiveSubject, fill, prepared, state_of
 from tests.faults.engine import silent
@@ -88,6 +89,10 @@ def _repair(folder: Path, *, apply: bool) -> Any:
     return archive7.repair(_vault(folder), key=KEY, apply=apply)
 
 
+def _restore(folder: Path, *, force: bool = False) -> Any:
+    archive7.restore_header(_vault(folder), folder / "source header", key=KEY, force=force)
+
+
 CASES = [
     Case("open r", _opened("r")),
     Case("open r killed", _opened("r"), start="killed"),
@@ -110,6 +115,8 @@ CASES = [
     Case("rescue killed", _rescue, start="killed", may_tell=True,
          retry=lambda f: _rescue(f, "again")),
     Case("repair told", lambda f: _repair(f, apply=False), start="killed"),
+    # half a restoration may be newer than the backup already
+    Case("restore_header", _restore, retry=lambda f: _restore(f, force=True)),
     Case("repair", lambda f: _repair(f, apply=True), start="killed"),
 ]  # fmt: skip
 NAMES = [case.name for case in CASES]
@@ -143,6 +150,9 @@ class Trial:
         folder.mkdir()
         if case.start != "none":
             _vault(folder).write_bytes(images[case.start])
+        if case.name == "restore_header":
+            with silent(), open_archive(_vault(folder), "r+") as archive:
+                archive.keys.export_header(folder / "source header")
         source = folder / "source"
         (source / "below").mkdir(parents=True)
         (source / "small").write_bytes(b"small")
@@ -349,3 +359,44 @@ def test_calls_that_do_only_a_part_are_gone_on_with(
         assert trial.state() == known.states[-1], call
         assert trial.files() == known.files, call
         assert case.name.startswith("re") or result == known.result, call
+
+
+def test_every_function_has_a_case() -> None:
+    functions = {name for name in archive7.__all__ if name.islower()}
+    apart = {"keys"}  # a module: passwords and files of keys, without an archive
+    assert functions - apart == {"open", "repair", "rescue", "restore_header", "shred"}
+
+
+_GONE = CorruptError, NotAnArchiveError
+
+
+def test_shredding_is_raised_or_done(images: dict[str, bytes], place: Path) -> None:
+    """Where it raises, what is left of the secrets opens the archive whole, or nothing does."""
+    host = Host()
+    _vault(place).write_bytes(images["closed"])
+    with host.watched():
+        archive7.shred(_vault(place))
+    plans = [(call, at) for call, count in host.calls.items() for at in range(1, count + 1)]
+    assert {"pwrite", "fdatasync"} <= host.calls.keys()
+    for call, at in plans:
+        for fault in (Fault.EIO, Fault.EINTR, Fault.FULL):
+            _vault(place).write_bytes(images["closed"])
+            before, failing = descriptors(), Host(HostFault(call, at, fault))
+            raised = None
+            try:
+                with failing.watched():
+                    archive7.shred(_vault(place))
+            except OSError as error:
+                raised = error
+                error.__traceback__ = None
+            assert descriptors() <= before, (call, at)
+            if raised is None:
+                with pytest.raises(_GONE):
+                    open_archive(_vault(place), "r")
+                continue
+            with contextlib.suppress(*_GONE), open_archive(_vault(place), "r") as archive:
+                state_of(archive)
+            with contextlib.suppress(NotAnArchiveError):  # its magic has gone already
+                archive7.shred(_vault(place))
+            with pytest.raises(_GONE):
+                open_archive(_vault(place), "r")
