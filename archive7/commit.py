@@ -187,11 +187,11 @@ class Container(DurableState):
         self._next += 1  # blocks that were sealed for nothing share it with no commit
         self.blocks.commit_number = self._next
         if savepoint is None:
+            self._reset(self.root)  # first: what is read is right, whatever fails after it
             self.slots.savepoints = 0
             self.slots.undo()
             self.positions.undo((0, self.root.positions))
             self._reserve.restore(self.root.reserve)
-            self._reset(self.root)
             return
         self.slots.savepoints -= 1
         self.slots.undo(savepoint.slots)

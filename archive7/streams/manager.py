@@ -341,8 +341,10 @@ class StreamManager(BaseStreamManager):
     def rollback(self, savepoint: Savepoint | None = None) -> None:
         """Go back to `savepoint` or to the last commit; open streams follow."""
         with self.container.rolling_back():
-            self.container.rollback(savepoint)
-            self.reload()
+            try:
+                self.container.rollback(savepoint)
+            finally:
+                self.reload()
 
     def refresh(self) -> bool:
         """Follow the writer (readers); True if there was a newer commit."""

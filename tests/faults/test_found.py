@@ -14,7 +14,8 @@ import pytest
 import archive7.device
 from archive7 import Archive, FullError
 from archive7.device import FileDevice
-from archive7.errors import ClosedError, PathError
+from archive7.errors import ClosedError, PathError, SyncFailedError
+from archive7.positions import PositionTable
 from archive7.slots import SlotTable
 from tests.devices import Fault, FaultingDevice, RecordingDevice
 from tests.disk import Disk
@@ -292,3 +293,17 @@ def test_a_folder_that_cannot_be_asked_is_not_imported_as_a_file(
     assert not archive.exists("/imported")
     archive.import_tree(tmp_path / "source", "/imported")
     assert archive.listdir("/imported") == ["file"]
+
+
+def test_a_rollback_that_failed_shows_nothing_of_what_it_threw_away(archive: Archive) -> None:
+    before = archive.read_bytes("/dir/big")
+    file = archive.open("/dir/big", "r+b", 0)
+    file.write(b"not committed")
+    archive.open("/new", "wb", 0).write(noise(9000))
+    failing = mock.patch.object(PositionTable, "undo", side_effect=MemoryError)
+    with failing, pytest.raises(MemoryError):
+        archive.rollback()
+    with pytest.raises(SyncFailedError):
+        archive.mkdir("/no")
+    assert archive.read_bytes("/dir/big") == before
+    assert not archive.exists("/new")
