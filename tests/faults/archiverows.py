@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,14 @@ def _backup(archive: Archive, folder: Any) -> int:
     return path.stat().st_size
 
 
-def _folder(_: object) -> Any:
-    return tempfile.TemporaryDirectory(prefix="archive7-faults-")
+class _Folder:
+    """A folder of the host that goes with whoever holds it."""
+
+    def __init__(self, _: object) -> None:
+        self.name = tempfile.mkdtemp(prefix="archive7-faults-")
+
+    def __del__(self) -> None:
+        shutil.rmtree(self.name, ignore_errors=True)
 
 
 def _imported(archive: Archive, _: object) -> int:
@@ -172,7 +179,7 @@ ARCHIVE_ROWS = [
     Row("transaction undone", ("transaction",), _undone, states=1, rolls_back=True),
     Row("many", ("transaction",), _many),
     Row("import_tree", ("import_tree",), _imported),
-    Row("export_tree", ("export_tree",), _export, _folder, states=1),
+    Row("export_tree", ("export_tree",), _export, _Folder, states=1),
     _look("commit", lambda a: a.commit(durable=True)),
     _look("sync", lambda a: a.sync()),
     _look("rollback", lambda a: a.rollback(), rolls_back=True),
@@ -187,7 +194,7 @@ ARCHIVE_ROWS = [
           ends_session=True),
     _look("keys change", lambda a: a.keys.change(key=KEY, label="same") and None, "keys",
           ends_session=True),
-    Row("keys export_header", ("keys",), _backup, _folder, states=1),
+    Row("keys export_header", ("keys",), _backup, _Folder, states=1),
     _look("rekey", lambda a: a.rekey([] if a.info().is_rekeying else [KEY]).is_complete,
           ends_session=True),
     _look("close", lambda a: a.close(), "close", "closed"),
