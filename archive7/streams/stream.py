@@ -272,12 +272,14 @@ class BaseStream(Chain, ABC):
         self._check_size(offset + size)
         if self._block is not None:
             self._leave()
-        was_torn, self.is_torn = self.is_torn, True
+        was_torn = self.is_torn
         if offset > self._length:
+            self.is_torn = True
             self._fill_gap(offset)
             old_count = self._count
         need = -(-(offset + size) // DATA_SIZE) - old_count
         if need > 0:
+            self.is_torn = True  # until the new blocks are there
             self._grow(need)
         index, skip = divmod(offset, DATA_SIZE)
         done = 0

@@ -11,12 +11,12 @@ import pytest
 from archive7.creation import create_container, open_container
 from archive7.errors import SyncFailedError
 from archive7.keyslots import Secrets
-from archive7.layout import BLOCK_SIZE, RING_OFFSET, RING_PLACES, SUPERBLOCK_SIZE
+from archive7.layout import BLOCK_SIZE, DATA_SIZE, RING_OFFSET, RING_PLACES, SUPERBLOCK_SIZE
 from archive7.root import slot_offset
 from archive7.slots import SlotTable
 from archive7.unlock import read
 from tests.crash.cuts import power_cut
-from tests.crash.engine import Session, StreamEngine, one_cipher
+from tests.crash.engine import Session, StreamEngine, StreamSession, one_cipher
 from tests.crash.history import Content
 from tests.devices import Fault, FaultingDevice, Killed, RecordingDevice
 from tests.disk import KEPT, LOST, PAGE, Disk, FailedSync, Fate, Sync, Write
@@ -166,18 +166,19 @@ def spilled(engine: StreamEngine, disk: Disk) -> list[Content]:
     """A commit whose last slots were handed out and freed again: a free end of the file."""
     device = RecordingDevice(disk)
     session = engine.create(device)
+    assert isinstance(session, StreamSession)
     rng = random.Random(3)
     fill(session, rng)
     session.commit(durable=True)
     made = [dict(session.model)]
-    session.touch(rng)
-    back = session.savepoint()
-    for _ in range(6):
-        session.touch(rng)
-        session.savepoint()
-    back()
+    stream = session.manager.new_stream()
+    stream.write(0, memoryview(rng.randbytes(30 * DATA_SIZE)))  # sealed at once
+    stream.truncate(0)
+    stream.close()
+    session.model[stream.identity.bytes] = b""
     session.touch(rng)
     session.commit(durable=False)
+    assert session.container.slots.tail() > 1, "there is a free end"
     return [*made, dict(session.model)]
 
 

@@ -86,7 +86,7 @@ def victim(suite: str) -> Victim:
             if what.startswith("block "):
                 position = int(what[6:])
                 data = bytes(archive._container.blocks.load(position))[48:50]
-                is_idle = seen.owners[position].endswith(" 0") or data == TREE_FREE_MAGIC
+                is_idle = seen.owners[position].endswith((" 0", " 3")) or data == TREE_FREE_MAGIC
                 used[slot] += f" of {'what nobody reads' if is_idle else seen.owners[position]}"
         slots = archive._container.root.slots
         tree = tree_of(archive)
