@@ -127,7 +127,6 @@ class DynamicMultiStreamManager(FixedMultiStreamManager):
         stream.save()
         if stream.is_dirty and not stream.is_torn:
             assert isinstance(stream, DataStream)  # noqa: S101 - only those are registered
-            stream.mark_tail()
             owner = self._owners.get(stream.identity)
             self.registry.update(stream, owner(stream) if owner else None)
 

@@ -66,6 +66,7 @@ class StreamRegistry(Registry):
 
         Raises: UsageError if it is registered already.
         """
+        stream.mark_tail()
         if not self._tree.insert(stream.identity.bytes, _encode(stream, owner), replace=False):
             raise UsageError(f"stream {stream.identity} is registered already")
         stream.is_dirty = False
@@ -79,7 +80,11 @@ class StreamRegistry(Registry):
         return record
 
     def update(self, stream: BaseStream, owner: bytes | None = None) -> bool:
-        """Store the record of a registered stream (and new owner's bytes); False if unknown."""
+        """Store the record of a registered stream (and new owner's bytes); False if unknown.
+
+        Its last block tells the length that the record has.
+        """
+        stream.mark_tail()
         if owner is None:
             value = self._tree.get(stream.identity.bytes)
             if value is None:

@@ -88,3 +88,14 @@ def test_write_that_failed_half_way_is_not_committed(tmp_path: object) -> None:
         stream.write(6, memoryview(b" and after"))
         manager.commit()
         audit(manager)
+
+
+def test_record_that_is_stored_by_hand_fits_its_last_block(tmp_path: object) -> None:
+    with DynamicMultiStreamManager(f"{tmp_path}/c.ar7", KEY) as manager:
+        stream = manager.new_stream()
+        stream.write(0, memoryview(b"x"))
+        manager.registry.update(stream, b"owner")
+        assert not stream.is_dirty
+        manager.commit()
+        assert told(manager, stream) == 1
+        audit(manager)
