@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.run import main
+from tests.unit.command import default_interrupt
 
 
 def test_a_sequence_and_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +34,7 @@ def test_interrupted_run_tells_its_totals() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=default_interrupt,  # CI may run with SIGINT ignored
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "seed 1\n"
