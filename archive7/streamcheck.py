@@ -19,12 +19,11 @@ from .layout import (
     MAX_RUN,
     NO_POSITION,
     STREAM,
-    TAIL_BASE,
     pack_lead,
 )
 from .marks import PRESENT, REACHED, Marks
 from .reader import BlockReader
-from .streams.chain import tail_next
+from .streams.chain import is_tail, tail_next
 from .streams.extents import Extents
 from .streams.record import sound_fields
 
@@ -81,8 +80,7 @@ class Expected:
         """
         if after is not None:
             return found == after
-        used = self.used
-        return found > TAIL_BASE if used >= DATA_SIZE else found == tail_next(used)
+        return is_tail(found, self.used)
 
 
 def examine(

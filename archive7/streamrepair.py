@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from .commit import Container
 from .inventory import UNREADABLE, Inventory
-from .layout import BLOCK_HEAD, DATA_SIZE, MAX_POSITIONS, NO_POSITION, STREAM, TAIL_BASE
-from .streams.chain import tail_next, tail_used
+from .layout import BLOCK_HEAD, DATA_SIZE, MAX_POSITIONS, NO_POSITION, STREAM
+from .streams.chain import is_tail, tail_next, tail_used
 from .streams.extents import Extents
 
 Blocks = dict[int, list[int]]  # index -> positions that say so
@@ -82,11 +82,6 @@ def _is_sound(
         elif not is_tail(following, used):
             return False
     return True
-
-
-def is_tail(following: int, used: int) -> bool:
-    """Whether the last block of a stream, of which `used` bytes count, may have this `next`."""
-    return following > TAIL_BASE if used >= DATA_SIZE else following == tail_next(used)
 
 
 def _look_closely(inventory: Inventory, identity: bytes, extents: Extents, length: int) -> Verdict:

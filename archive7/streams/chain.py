@@ -38,6 +38,11 @@ def tail_used(following: int) -> int:
     return DATA_SIZE if following > TAIL_BASE else TAIL_BASE - following
 
 
+def is_tail(following: int, used: int) -> bool:
+    """Whether the last block of a stream, of which `used` bytes count, may have this `next`."""
+    return following > TAIL_BASE if used >= DATA_SIZE else following == tail_next(used)
+
+
 class Chain(StreamRecord):
     """The blocks of one stream."""
 
