@@ -61,7 +61,7 @@ def rekey(
         vault.maintaining() as archive,
         progress("rekeying", is_quiet=vault.is_quiet) as tell,
     ):
-        keep = [kept for secret in (vault.opener(), *others) for kept in _kept(secret)]
+        keep = [kept for secret in (vault.opener, *others) for kept in _kept(secret)]
         if archive.info().is_rekeying:
             keep, drop = [], ()
         report = archive.rekey(

@@ -169,7 +169,7 @@ class Vault:
     def maintaining(self) -> Iterator[Archive]:
         """Open for work that is safe at every moment; Ctrl-C stops it between two steps."""
         self._require()
-        secret = self._secret()
+        secret = self.opener
         try:
             with self._told(), self._open("r+", secret) as archive:
                 yield archive
@@ -221,8 +221,9 @@ class Vault:
         with open(self.expect, encoding="ascii", errors="replace") as file:
             return file.read(_MAX_RECEIPT).strip()
 
+    @functools.cached_property
     def opener(self) -> Secret:
-        """The secret that opens the archive."""
+        """The secret that opens the archive; asked for once."""
         return self._secret()
 
     def require(self) -> None:

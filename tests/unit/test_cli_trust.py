@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
+
+import pytest
 
 import archive7
 from archive7 import KdfCost
+from archive7.cli.secret import Secret, find_secret
 from tests.unit.command import KEY, Ar7
 
 
@@ -74,3 +78,16 @@ def test_archive_in_use_is_not_shredded(ar7: Ar7) -> None:
     with archive7.open(ar7.vault, "r+", key=KEY) as archive:
         ar7("shred", "vault.ar7", "--yes", code=3)
         assert archive.read_bytes("/a.txt")
+
+
+def test_secret_is_asked_for_once(ar7: Ar7, monkeypatch: pytest.MonkeyPatch) -> None:
+    ar7.fill()
+    asked = []
+
+    def find(*args: Any, **options: Any) -> Secret:
+        asked.append(args)
+        return find_secret(*args, **options)
+
+    monkeypatch.setattr("archive7.cli.vault.find_secret", find)
+    ar7("rekey", "vault.ar7")
+    assert len(asked) == 1
